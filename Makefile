@@ -1,0 +1,68 @@
+# The one interface for people and for CI. `make` prints what there is.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+TIME   ?= 60
+
+.DEFAULT_GOAL := help
+
+.PHONY: help run dev test check fmt lint types imports cover unit fuzz soak bench clean
+
+help: ## list every target
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# A venv with penstock in it; made anew when the dependencies change.
+$(VENV)/.run: setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+# The same with the test tools.
+$(VENV)/.dev: $(VENV)/.run
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+run: $(VENV)/.run ## start penstock with its demo model server, show a streamed answer, keep serving
+	@deploy/examples/run.sh $(BIN)/penstock
+
+dev: $(VENV)/.dev ## set up the virtual environment with the test tools
+
+test: check cover ## all checks and all tests: what CI runs
+
+check: lint types imports ## formatting, lint, strict types, import contracts
+
+fmt: $(VENV)/.dev ## format the code and mend what lint can mend
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format .
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev
+	$(BIN)/lint-imports
+
+cover: $(VENV)/.dev ## all tests; fails under 95 % branch coverage in parsers, 90 % in proxy
+	$(BIN)/coverage erase
+	$(BIN)/pytest --cov --cov-branch --cov-report= -n 2
+	$(BIN)/coverage report --include='parsers/*' --fail-under=95
+	$(BIN)/coverage report --include='proxy/*' --fail-under=90
+
+unit: $(VENV)/.dev ## all tests, without coverage
+	$(BIN)/pytest -n 2
+
+fuzz: $(VENV)/.dev ## the property tests, for TIME seconds each
+	HYPOTHESIS_PROFILE=fuzz FUZZ_SECONDS=$(TIME) $(BIN)/pytest tests/fuzz --timeout=0
+
+soak: $(VENV)/.dev ## many mixed requests, then: nothing leaked, every book balanced
+	SOAK_REQUESTS=100000 $(BIN)/pytest tests/e2e/test_soak.py --timeout=0
+
+bench: $(VENV)/.run ## CPU per request and per token beside nginx (needs gcc and nginx)
+	$(BIN)/python tests/bench/run.py
+
+clean: ## remove the virtual environment and everything made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* tests/bench/bin

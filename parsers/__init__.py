@@ -1,0 +1,1 @@
+"""Formats of streaming model APIs: bytes in, values out, and back. Opens and awaits nothing."""
