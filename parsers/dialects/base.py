@@ -1,0 +1,138 @@
+"""What a dialect can do, for a client that speaks it and for a server that answers in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from parsers.chat import Operation, Request
+from parsers.events import Fault, StreamEvent
+
+# The top level of a JSON request, each value still in the sender's own bytes.
+Members: TypeAlias = dict[str, msgspec.Raw]
+Amend: TypeAlias = Callable[[Members], None]
+
+# One event may hold a picture or a whole tool call (fixture openai/chat-huge-event), not more.
+MAX_EVENT_BYTES = 16 * 1024 * 1024
+
+
+class RequestHead(msgspec.Struct, frozen=True, gc=False):
+    """What routing needs to know of a request, read without decoding the rest."""
+
+    model: str = ""  # empty: the client named none
+    stream: bool = False
+    include_usage: bool = False
+
+
+class Identity(msgspec.Struct, frozen=True, gc=False):
+    """The name of an answer; made by the relay, for a parser invents no id and reads no clock."""
+
+    id: str
+    created: int  # seconds since the epoch
+    model: str
+
+
+class StreamDecoder(Protocol):
+    """The bytes of one upstream answer, as events. After a terminal event it gives no more."""
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many of the bytes fed last belong to an event that is not complete."""
+
+    def feed(self, data: bytes) -> list[StreamEvent]:
+        """The events that these bytes complete. Raises ParseError beyond the event limit."""
+
+    def close(self) -> list[StreamEvent]:
+        """The last events, at a clean end of the body; ends in exactly one terminal event.
+
+        A broken connection is not a clean end: then do not call it.
+        """
+
+
+class StreamEncoder(Protocol):
+    """Events, as the bytes of one answer to a client."""
+
+    def encode(self, event: StreamEvent) -> bytes:
+        """The frames for this event; empty where the dialect has no word for it."""
+
+
+class UpstreamDialect(Protocol):
+    """How a model server is asked and how it answers."""
+
+    @property
+    def name(self) -> str:
+        """Equal names on both sides mean the exact path."""
+
+    def amend(self, members: Members) -> None:
+        """Rewrite, in place, what this server understands differently from its dialect."""
+
+    def encode_request(self, request: Request, model: str) -> bytes:
+        """The request body, for the upstream's own name of the model.
+
+        Raises Untranslatable for what the dialect cannot say and must not drop.
+        """
+
+    def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> StreamDecoder:
+        """A decoder for one streamed answer."""
+
+    def decode_body(self, body: bytes) -> list[StreamEvent]:
+        """A whole, not streamed answer as the same events, terminal event included."""
+
+    def decode_error(self, status: int, body: bytes) -> Fault:
+        """What a failed call was about, from whatever body came with it."""
+
+
+class ClientDialect(Protocol):
+    """How a client asks and wants to be answered."""
+
+    @property
+    def name(self) -> str:
+        """Equal names on both sides mean the exact path."""
+
+    @property
+    def operation(self) -> Operation:
+        """What its requests ask for."""
+
+    @property
+    def keepalive(self) -> bytes:
+        """What may be written between two frames to say "still here"; empty: nothing may."""
+
+    def peek(self, body: bytes) -> RequestHead:
+        """Model and stream flag. Raises BadPayload, with a text for the client, on bad input."""
+
+    def decode_request(self, body: bytes) -> Request:
+        """The whole request. Raises BadPayload, with a text for the client, on bad input."""
+
+    def forward(self, body: bytes, model: str, *, usage: bool, amend: Amend) -> bytes:
+        """The same request under the upstream's model name, asking for usage if told to.
+
+        Every value that is neither renamed nor amended keeps its bytes.
+        """
+
+    def without_usage(self, frames: bytes) -> bytes:
+        """Whole frames as read, without those that only report usage."""
+
+    def stream_encoder(self, identity: Identity, *, include_usage: bool) -> StreamEncoder:
+        """An encoder for one streamed answer."""
+
+    def encode_body(self, events: Iterable[StreamEvent], identity: Identity) -> bytes:
+        """The whole answer folded from its events; there is no `Failed` among them."""
+
+    def encode_error(self, fault: Fault, status: int) -> bytes:
+        """The body of an error answer."""
+
+    def error_frame(self, fault: Fault, status: int) -> bytes:
+        """The frame that tells of a failure after the first byte."""
+
+
+class Untranslatable(ValueError):
+    """The target dialect has no word for a field that changes the contract.
+
+    `field` names it as the client wrote it.
+    """
+
+    def __init__(self, field: str, target: str) -> None:
+        super().__init__(f'"{field}" cannot be expressed to a {target} server')
+        self.field = field

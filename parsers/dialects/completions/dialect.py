@@ -1,0 +1,121 @@
+"""The dialect of text completions as one object, and TGI's form of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+
+from parsers.chat import CompletionRequest, Operation, Request
+from parsers.dialects import client_input, faults
+from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Identity, Members, RequestHead
+from parsers.dialects.completions import decoder, encoder
+from parsers.dialects.completions.request import decode_request, request_members
+from parsers.dialects.framing import AnswerDecoder
+from parsers.dialects.openai import envelope, errors
+from parsers.dialects.tgi_chat import TgiUntranslatable
+from parsers.events import Fault, StreamEvent
+
+
+class OpenAICompletions:
+    """OpenAI text completions. A server with habits of its own is a subclass with an `amend`."""
+
+    name = "openai-completions"
+    operation = Operation.COMPLETION
+    # The SDKs skip comments, if no `id:` line came before (upstreams.md 0).
+    keepalive = b": keep-alive\n\n"
+
+    # For servers
+
+    def amend(self, members: Members) -> None:
+        """Nothing: the server reads its dialect as it is."""
+
+    def encode_request(self, request: Request, model: str) -> bytes:
+        """The request body, amended. Raises Untranslatable for a conversation."""
+        members = request_members(request, model, self.name)
+        self.amend(members)
+        return msgspec.json.encode(members)
+
+    def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> AnswerDecoder:
+        """A decoder for one streamed answer."""
+        return AnswerDecoder(decoder.TextReader(), decoder.decode_body, max_event_bytes)
+
+    def decode_body(self, body: bytes) -> list[StreamEvent]:
+        """A whole, not streamed answer as the same events, terminal event included."""
+        return decoder.decode_body(body)
+
+    def decode_error(self, status: int, body: bytes) -> Fault:
+        """What a failed call was about, from whatever body came with it."""
+        return faults.from_response(status, body)
+
+    # For clients
+
+    def peek(self, body: bytes) -> RequestHead:
+        """Model and stream flag. Raises BadPayload, with a text for the client, on bad input."""
+        return envelope.peek(body)
+
+    def decode_request(self, body: bytes) -> CompletionRequest:
+        """The whole request. Raises BadPayload, with a text for the client, on bad input."""
+        return decode_request(body)
+
+    def forward(self, body: bytes, model: str, *, usage: bool, amend: Amend) -> bytes:
+        """The same request under the upstream's model name, asking for usage if told to."""
+        return envelope.forward(body, model, usage=usage, amend=amend)
+
+    def without_usage(self, frames: bytes) -> bytes:
+        """Whole frames as read, without those that only report usage."""
+        return envelope.without_usage(frames)
+
+    def stream_encoder(
+        self, identity: Identity, *, include_usage: bool
+    ) -> encoder.CompletionsEncoder:
+        """An encoder for one streamed answer."""
+        return encoder.CompletionsEncoder(identity, include_usage=include_usage)
+
+    def encode_body(self, events: Iterable[StreamEvent], identity: Identity) -> bytes:
+        """The whole answer folded from its events; there is no `Failed` among them."""
+        return encoder.encode_body(events, identity)
+
+    def encode_error(self, fault: Fault, status: int) -> bytes:  # noqa: ARG002  OpenAI's body names no status
+        """The body of an error answer."""
+        return errors.encode_error(fault)
+
+    def error_frame(self, fault: Fault, status: int) -> bytes:  # noqa: ARG002  as above
+        """The frame that tells of a failure after the first byte."""
+        return errors.error_frame(fault)
+
+
+_NUMBER = msgspec.json.Decoder(float)
+
+# TGI ignores them, or refuses them with a status that names no field, and each changes the
+# answer; the values are those that change nothing.
+_UNKNOWN_TO_TGI: dict[str, frozenset[bytes]] = {
+    "n": frozenset({b"1"}),
+    "best_of": frozenset({b"1"}),
+    "echo": frozenset({b"false"}),
+    "logprobs": frozenset(),
+    "suffix": frozenset({b'""'}),
+}
+
+
+class TgiCompletions(OpenAICompletions):
+    """Text completions as TGI understands them (tgi.md 5 and 6.3).
+
+    It reports usage unasked, on the last chunk of each prompt, and ignores `stream_options`.
+    """
+
+    def amend(self, members: Members) -> None:
+        """Rewrite what TGI reads differently. Raises TgiUntranslatable for what it cannot do."""
+        for name in [name for name, value in members.items() if bytes(value) == b"null"]:
+            del members[name]
+        for name, harmless in _UNKNOWN_TO_TGI.items():
+            if bytes(members.pop(name, b"")) not in harmless | {b""}:
+                raise TgiUntranslatable(name, "TGI")
+        if "top_p" in members and client_input.decode(_NUMBER, members["top_p"]) >= 1:
+            del members["top_p"]  # must be strictly less
+        if bytes(members.get("stop", b"")).startswith(b'"'):
+            members["stop"] = msgspec.Raw(b"[%b]" % bytes(members["stop"]))
+
+
+OPENAI_COMPLETIONS = OpenAICompletions()
+TGI_COMPLETIONS = TgiCompletions()

@@ -1,0 +1,157 @@
+"""Events, as the bytes of a chat completion, streamed or whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+import msgspec
+
+from parsers.dialects.base import Identity
+from parsers.dialects.openai.errors import error_frame
+from parsers.dialects.openai.folding import Answer, made_up_id, usage_object
+from parsers.events import (
+    Ended,
+    Failed,
+    Finished,
+    FinishReason,
+    Refusal,
+    Started,
+    StreamEvent,
+    Text,
+    Thinking,
+    ToolArguments,
+    ToolCall,
+    Usage,
+)
+
+_json = msgspec.json.Encoder().encode
+
+_ARGUMENTS = b'"tool_calls":[{"index":%d,"function":{"arguments":%s}}]'
+_CALL = (
+    b'"tool_calls":[{"index":%d,"id":%s,"type":"function","function":{"name":%s,"arguments":""}}]'
+)
+
+
+class OpenAIEncoder:
+    """One streamed answer: a role chunk per choice, deltas, a finish chunk per choice, `[DONE]`.
+
+    A choice that the upstream ended without a reason (TGI, after a tool call) gets one, for
+    clients wait for it. After a failure comes its error frame and nothing else.
+    """
+
+    def __init__(self, identity: Identity, *, include_usage: bool) -> None:
+        self._identity = identity
+        self._include_usage = include_usage
+        self._usage: Usage | None = None
+        self._heads: dict[int, bytes] = {}  # of the choices that have had their role chunk
+        self._open: dict[int, FinishReason] = {}  # how each would end if nothing more were said
+        self._head = b'data: {"id":%s,"object":"chat.completion.chunk","created":%d,"model":%s' % (
+            _json(identity.id),
+            identity.created,
+            _json(identity.model),
+        )
+        self._tail = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+        self._end = b'},"finish_reason":null}]' + self._tail
+
+    def encode(self, event: StreamEvent) -> bytes:
+        """The frames for this event; empty where the dialect has no word for it."""
+        # per token
+        if isinstance(event, Text):
+            return self._text(event)
+        match event:
+            case ToolCall() | ToolArguments() | Thinking() | Refusal():
+                return self._piece(event)
+            case Finished():
+                return self._finish(event)
+            case Usage():
+                self._usage = event  # told at the end, when it is final
+            case Started():
+                pass
+            case Failed():
+                return error_frame(event.fault)
+            case Ended():
+                return self._done()
+            case _:
+                assert_never(event)
+        return b""
+
+    def _text(self, event: Text) -> bytes:
+        # per token
+        content = b'"content":' + _json(event.text)
+        if event.logprobs is None:
+            return self._delta(event.choice, content)
+        role, head = self._opened(event.choice)
+        end = b'},"logprobs":%s,"finish_reason":null}]' % bytes(event.logprobs)
+        return role + head + content + end + self._tail
+
+    def _piece(self, event: ToolCall | ToolArguments | Thinking | Refusal) -> bytes:
+        # per token
+        match event:
+            case ToolArguments():
+                delta = _ARGUMENTS % (event.call, _json(event.fragment))
+            case Thinking() if not event.text:  # a signature alone
+                return b""
+            case Thinking():
+                delta = b'"reasoning_content":' + _json(event.text)
+            case Refusal():
+                delta = b'"refusal":' + _json(event.text)
+            case ToolCall():
+                return self._call(event)
+            case _:
+                assert_never(event)
+        return self._delta(event.choice, delta)
+
+    def _delta(self, choice: int, delta: bytes) -> bytes:
+        # per token
+        head = self._heads.get(choice)
+        if head is None:
+            role, head = self._opened(choice)
+            return role + head + delta + self._end
+        return head + delta + self._end
+
+    def _opened(self, choice: int) -> tuple[bytes, bytes]:
+        """The role chunk, if the choice has not had it, and the beginning of its chunks."""
+        head = self._heads.get(choice)
+        if head is not None:
+            return b"", head
+        head = self._head + b',"choices":[{"index":%d,"delta":{' % choice
+        self._heads[choice] = head
+        self._open[choice] = FinishReason.STOP
+        return head + b'"role":"assistant","content":""' + self._end, head
+
+    def _call(self, event: ToolCall) -> bytes:
+        call_id = event.id or made_up_id(self._identity, event)
+        delta = _CALL % (event.call, _json(call_id), _json(event.name))
+        frames = self._delta(event.choice, delta)
+        self._open[event.choice] = FinishReason.TOOL_CALLS
+        return frames
+
+    def _finish(self, event: Finished) -> bytes:
+        role, head = self._opened(event.choice)
+        self._open.pop(event.choice, None)
+        members = b'},"finish_reason":' + _json(event.reason)
+        # What our words cannot say stays readable under OpenRouter's and vLLM's names.
+        if event.raw is not None and event.raw != event.reason:
+            members += b',"native_finish_reason":' + _json(event.raw)
+        if event.stop is not None:
+            members += b',"stop_reason":' + _json(event.stop)
+        return role + head + members + b"}]" + self._tail
+
+    def _done(self) -> bytes:
+        role = b"" if self._heads else self._opened(0)[0]
+        frames = [
+            self._finish(Finished(reason, choice)) for choice, reason in [*self._open.items()]
+        ]
+        if self._include_usage and self._usage is not None:
+            usage = _json(usage_object(self._usage))
+            frames.append(self._head + b',"choices":[],"usage":' + usage + b"}\n\n")
+        return role + b"".join(frames) + b"data: [DONE]\n\n"
+
+
+def encode_body(events: Iterable[StreamEvent], identity: Identity) -> bytes:
+    """The whole answer folded from its events; there is no `Failed` among them."""
+    answer = Answer(identity)
+    for event in events:
+        answer.add(event)
+    return answer.encode()

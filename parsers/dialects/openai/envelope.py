@@ -1,0 +1,90 @@
+"""The top level of an OpenAI request, and the usage frames of its answer: the exact path's part.
+
+Everything below the top level keeps the sender's own bytes.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from parsers.dialects import faults, repair
+from parsers.dialects.base import Amend, Members, RequestHead
+from parsers.dialects.client_input import decode
+from parsers.sse import frames as split_frames
+
+_RAW_NULL = b"null"
+_RAW_TRUE = msgspec.Raw(b"true")
+
+
+class _StreamOptions(msgspec.Struct, frozen=True):
+    include_usage: bool | None = None
+
+
+class _Head(msgspec.Struct, frozen=True):
+    model: str | None = None
+    stream: bool | None = None
+    stream_options: _StreamOptions | None = None
+
+
+_HEAD = msgspec.json.Decoder(_Head)
+_MEMBERS: msgspec.json.Decoder[Members] = msgspec.json.Decoder(Members)
+
+
+def peek(body: bytes) -> RequestHead:
+    """Model and stream flag. Raises BadPayload, with a text for the client, on bad input."""
+    head = decode(_HEAD, body)
+    options = head.stream_options
+    return RequestHead(
+        model=head.model or "",
+        stream=bool(head.stream),
+        include_usage=bool(options and options.include_usage),
+    )
+
+
+def forward(body: bytes, model: str, *, usage: bool, amend: Amend) -> bytes:
+    """The request under the upstream's model name, asking for usage if told to and streaming.
+
+    Raises BadPayload if the body is not a JSON object.
+    """
+    members = decode(_MEMBERS, body)
+    members["model"] = msgspec.Raw(msgspec.json.encode(model))
+    if usage and bytes(members.get("stream", b"")) == b"true":
+        _ask_for_usage(members)
+    amend(members)
+    return msgspec.json.encode(members)
+
+
+def _ask_for_usage(members: Members) -> None:
+    options = members.get("stream_options")
+    asked: Members = {}
+    if options is not None and bytes(options) != _RAW_NULL:
+        asked = decode(_MEMBERS, options, "stream_options")
+    asked["include_usage"] = _RAW_TRUE
+    members["stream_options"] = msgspec.Raw(msgspec.json.encode(asked))
+
+
+class _UsageFrame(msgspec.Struct, frozen=True):
+    usage: object = None
+    choices: tuple[()] | None = None  # anything in it, and this does not decode
+
+
+_USAGE_FRAME = msgspec.json.Decoder(_UsageFrame)
+
+
+def without_usage(frames: bytes) -> bytes:
+    """Whole frames as read, without those that only report usage."""
+    # per token; TGI and OpenAI write "usage":null into every other frame
+    if frames.count(b'"usage"') == frames.count(b'"usage":null'):
+        return frames
+    return b"".join(frame for frame in split_frames(frames) if not _reports_usage_only(frame))
+
+
+def _reports_usage_only(frame: bytes) -> bool:
+    if b'"usage"' not in frame or not frame.startswith(b"data:"):
+        return False
+    payload = frame[len(b"data:") :]
+    try:
+        report = _USAGE_FRAME.decode(payload)
+    except repair.NOT_JSON:
+        return False
+    return bool(report.usage) and faults.recognise(payload) is None

@@ -1,0 +1,91 @@
+"""The parts of a chat completion that mean something to us, whole or in chunks.
+
+Servers disagree about the types of nearly every leaf (`index: null`, `content` as a list,
+`finish_reason: ""`), and one odd leaf must not end a stream. So leaves are `object` and are
+looked at where they are used; only the structure is typed.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+ABSENT = msgspec.Raw(b"")
+
+
+class FunctionDelta(msgspec.Struct, frozen=True, gc=False):
+    """Name and arguments of a call; `name` is null in TGI's later deltas."""
+
+    name: object = None
+    arguments: object = None
+
+
+class CallDelta(msgspec.Struct, frozen=True, gc=False):
+    """A piece of one entry of `tool_calls`."""
+
+    index: object = None
+    id: object = None
+    function: FunctionDelta | None = None
+
+
+class Delta(msgspec.Struct, frozen=True, gc=False):
+    """`choices[].delta`, and `choices[].message` of a whole answer."""
+
+    content: object = None
+    reasoning_content: object = None  # SGLang, llama.cpp, Fireworks, older vLLM
+    reasoning: object = None  # vLLM, Ollama
+    refusal: object = None
+    tool_calls: list[CallDelta] | None = None
+
+
+class Choice(msgspec.Struct, frozen=True, gc=False):
+    """One entry of `choices`. Azure's annotations have no delta, its filter comes after the end."""
+
+    index: object = 0
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: object = None
+    native_finish_reason: object = None  # OpenRouter's, and our own, extension
+    stop_reason: object = None  # vLLM: the stop string that matched, or a token id
+    logprobs: msgspec.Raw = ABSENT
+
+
+class PromptDetails(msgspec.Struct, frozen=True, gc=False):
+    """`usage.prompt_tokens_details`; `cache_write_tokens` is OpenRouter's, and new at OpenAI."""
+
+    cached_tokens: object = None
+    cache_write_tokens: object = None
+
+
+class CompletionDetails(msgspec.Struct, frozen=True, gc=False):
+    """`usage.completion_tokens_details`."""
+
+    reasoning_tokens: object = None
+
+
+class Counts(msgspec.Struct, frozen=True, gc=False):
+    """`usage`."""
+
+    prompt_tokens: object = None
+    completion_tokens: object = None
+    prompt_tokens_details: PromptDetails | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+
+class Chunk(msgspec.Struct, frozen=True, gc=False):
+    """One event of a stream."""
+
+    choices: list[Choice] | None = None
+    usage: Counts | None = None
+    error: object = None
+
+
+class FirstChunk(Chunk, frozen=True, gc=False):
+    """A chunk, or a whole answer, with what needs to be read only once."""
+
+    id: object = None
+    model: object = None
+    created: object = None
+
+
+CHUNK: msgspec.json.Decoder[Chunk] = msgspec.json.Decoder(Chunk)
+FIRST_CHUNK: msgspec.json.Decoder[Chunk] = msgspec.json.Decoder(FirstChunk)
