@@ -1,0 +1,469 @@
+"""What a `modelConfiguration` block means: merging, defaults, and the words for what is wrong."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from proxy.config.load import Config, load
+from proxy.config.modelconfig import ContextLimits, ModelConfig
+from proxy.config.modelref import Defaults, ModelRef
+from proxy.config.problems import ConfigError
+from proxy.config.schema import Secret
+
+Json = dict[str, object]
+
+SERVER: Json = {"type": "openaicompatible", "endpoints": [{"url": "http://a/v1"}]}
+PROVIDER: Json = {"id": "p", "serverSideConfig": SERVER}
+MODEL: Json = {
+    "modelRef": "p::v1::m",
+    "capabilities": ["chat", "autocomplete"],
+    "category": "balanced",
+}
+
+
+def loaded(**block: object) -> Config:
+    block.setdefault("providerOverrides", [PROVIDER])
+    block.setdefault("modelOverrides", [MODEL])
+    return load(msgspec.json.encode({"modelConfiguration": block}))
+
+
+def model_from(override: Json, provider_settings: Json | None = None) -> ModelConfig:
+    provider = {**PROVIDER, "defaultModelConfig": provider_settings or {}}
+    return loaded(providerOverrides=[provider], modelOverrides=[override]).models[0]
+
+
+def problems_of(**block: object) -> list[tuple[str, str]]:
+    with pytest.raises(ConfigError) as error:
+        loaded(**block)
+    return [
+        (problem.path.removeprefix("modelConfiguration").removeprefix("."), problem.message)
+        for problem in error.value.problems
+    ]
+
+
+def warnings_of(**block: object) -> list[tuple[str, str]]:
+    return [
+        (warning.path.removeprefix("modelConfiguration."), warning.message)
+        for warning in loaded(**block).warnings
+    ]
+
+
+def test_a_provider_keeps_its_settings_undecoded_and_without_the_type() -> None:
+    (provider,) = loaded().providers
+
+    assert (provider.id, provider.kind) == ("p", "openaicompatible")
+    assert provider.display_name == 'Provider "p"'
+    assert provider.settings == msgspec.Raw(b'{"endpoints":[{"url":"http://a/v1"}]}')
+    assert provider.path == ("modelConfiguration", "providerOverrides", 0, "serverSideConfig")
+
+
+def test_a_model_of_which_little_is_said() -> None:
+    model = model_from({"modelRef": "p::v1::m"})
+
+    assert model == ModelConfig(
+        ref=ModelRef("p", "v1", "m"),
+        display_name="m",
+        model_name="m",
+        capabilities=(),
+        category="",
+        status="",
+        tier="enterprise",
+        context=ContextLimits(4000, 4000),
+        client_side=None,
+        api_model=None,
+        path=("modelConfiguration", "modelOverrides", 0, "modelRef"),
+    )
+    assert model.upstream_name == "m"
+
+
+def test_a_model_of_which_everything_is_said() -> None:
+    model = model_from(
+        {
+            "modelRef": "p::v1::org/m",
+            "displayName": "M",
+            "modelName": "m-upstream",
+            "capabilities": ["chat"],
+            "category": "accuracy",
+            "status": "beta",
+            "tier": "enterprise",
+            "contextWindow": {"maxInputTokens": 7, "maxOutputTokens": 8},
+            "clientSideConfig": {
+                "openaicompatible": {"stopSequences": ["<EOT>"], "chatTemperature": 0, "x": None}
+            },
+            "serverSideConfig": {"type": "openaicompatible", "apiModel": "secret-name"},
+        }
+    )
+
+    assert model == ModelConfig(
+        ref=ModelRef("p", "v1", "org/m"),
+        display_name="M",
+        model_name="m-upstream",
+        capabilities=("chat",),
+        category="accuracy",
+        status="beta",
+        tier="enterprise",
+        context=ContextLimits(7, 8),
+        client_side=msgspec.Raw(b'{"stopSequences":["<EOT>"],"chatTemperature":0,"x":null}'),
+        api_model=Secret("secret-name"),
+        path=("modelConfiguration", "modelOverrides", 0, "modelRef"),
+    )
+    assert model.upstream_name == "secret-name"
+    assert "secret-name" not in repr(model)
+
+
+def test_what_a_provider_says_of_all_its_models_holds_where_they_say_nothing() -> None:
+    settings: Json = {
+        "capabilities": ["autocomplete"],
+        "category": "speed",
+        "status": "stable",
+        "contextWindow": {"maxInputTokens": 100, "maxOutputTokens": 50},
+        "clientSideConfig": {"openaicompatible": {"endOfText": "<EOT>"}},
+        "serverSideConfig": {"type": "openaicompatible", "apiModel": "tgi"},
+    }
+
+    silent = model_from({"modelRef": "p::v1::m"}, settings)
+    loud = model_from(
+        {
+            "modelRef": "p::v1::m",
+            "capabilities": ["chat"],
+            "status": "beta",
+            "contextWindow": {"maxOutputTokens": 9},
+            "clientSideConfig": {"openaicompatible": {}},
+            "serverSideConfig": {"type": "openaicompatible"},
+        },
+        settings,
+    )
+
+    assert (silent.capabilities, silent.category) == (("autocomplete",), "speed")
+    assert (silent.status, silent.context) == ("stable", ContextLimits(100, 50))
+    assert silent.client_side == msgspec.Raw(b'{"endOfText":"<EOT>"}')
+    assert silent.upstream_name == "tgi"
+    assert (loud.capabilities, loud.category) == (("chat",), "speed")
+    assert (loud.status, loud.context) == ("beta", ContextLimits(100, 9))
+    assert loud.client_side == msgspec.Raw(b"{}")
+    assert loud.upstream_name == "m"
+
+
+def test_client_side_settings_of_no_kind_are_no_knobs() -> None:
+    assert model_from({"modelRef": "p::v1::m", "clientSideConfig": {}}).client_side is None
+
+
+def test_models_keep_the_order_of_the_file() -> None:
+    config = loaded(
+        providerOverrides=[PROVIDER, {**PROVIDER, "id": "mistral"}],
+        modelOverridesRecommendedSettings=["mistral::v1::mixtral-8x22b-instruct"],
+        modelOverrides=[{**MODEL, "modelRef": f"p::v1::{name}"} for name in "zam"],
+    )
+
+    assert [model.ref.model for model in config.models] == [
+        "z",
+        "a",
+        "m",
+        "mixtral-8x22b-instruct",
+    ]
+
+
+def test_the_kind_must_be_one_that_can_be_built() -> None:
+    block = {"modelConfiguration": {"providerOverrides": [PROVIDER], "modelOverrides": [MODEL]}}
+
+    with pytest.raises(ConfigError) as error:
+        load(msgspec.json.encode(block), kinds=("own",))
+
+    text = '"openaicompatible" is not supported by this version; known: "own"'
+    assert [problem.message for problem in error.value.problems] == [text]
+
+
+KNOWN_KINDS = 'known: "huggingface-tgi", "openaicompatible", "openai"'
+
+
+@pytest.mark.parametrize(
+    ("override", "place", "message"),
+    [
+        ({"id": "a:b"}, ".id", 'provider overrides: invalid provider ID "a:b"'),
+        ({"id": "p\n"}, ".id", r'provider overrides: invalid provider ID "p\n"'),
+        ({"id": ""}, ".id", 'provider overrides: invalid provider ID ""'),
+        (
+            {"displayName": "é" * 65},
+            ".displayName",
+            'validating provider "p": display name length: 130',
+        ),
+        ({"clientSideConfig": {"a": 1}}, ".clientSideConfig.a", 'unknown key "a"; known: none'),
+        ({"serverSideConfig": {}}, ".serverSideConfig", f'"type" is missing; {KNOWN_KINDS}'),
+        (
+            {"serverSideConfig": {"type": "awsBedrock"}},
+            ".serverSideConfig.type",
+            f'"awsBedrock" is not supported by this version; {KNOWN_KINDS}',
+        ),
+        (
+            {"serverSideConfig": {"type": "hugingface-tgi"}},
+            ".serverSideConfig.type",
+            '"hugingface-tgi" is not supported by this version; did you mean "huggingface-tgi"?',
+        ),
+        (
+            {"serverSideConfig": {"type": ["x"]}},
+            ".serverSideConfig.type",
+            f"this type is not supported by this version; {KNOWN_KINDS}",
+        ),
+        ({"serverSideConfig": 1}, ".serverSideConfig", "expected an object, got an integer"),
+        (
+            {"serverSideConfig": None},
+            ".serverSideConfig",
+            'provider "p" has no serverSideConfig;'
+            " nothing is sent to a host that nobody configured",
+        ),
+        (
+            {"defaultModelConfig": {"contextWindow": {"maxOutputTokens": 0}}},
+            ".defaultModelConfig.contextWindow.maxOutputTokens",
+            'applying provider default model config ("p"): invalid max output tokens',
+        ),
+    ],
+)
+def test_a_bad_provider(override: Json, place: str, message: str) -> None:
+    good = {**PROVIDER, "id": "q"}
+    model = {**MODEL, "modelRef": "q::v1::m"}
+
+    problems = problems_of(
+        providerOverrides=[good, {**PROVIDER, **override}], modelOverrides=[model]
+    )
+
+    assert problems == [(f"providerOverrides[1]{place}", message)]
+
+
+@pytest.mark.parametrize(
+    ("override", "place", "message"),
+    [
+        (
+            {"modelRef": ""},
+            ".modelRef",
+            'model overrides: validating model ref "": modelRef is blank',
+        ),
+        (
+            {"modelRef": "p/m"},
+            ".modelRef",
+            'model overrides: validating model ref "p/m": modelRef syntax error',
+        ),
+        (
+            {"modelRef": "p::v 1::m"},
+            ".modelRef",
+            'model overrides: validating model ref "p::v 1::m": invalid APIVersionID',
+        ),
+        (
+            {"modelRef": "pp::v1::m"},
+            ".modelRef",
+            'model "pp::v1::m" does not match a known provider; did you mean "p"?',
+        ),
+        (
+            {"displayName": "x" * 129},
+            ".displayName",
+            'validating model "p::v1::n": display name length: 129',
+        ),
+        (
+            {"contextWindow": {"maxInputTokens": -1}},
+            ".contextWindow.maxInputTokens",
+            'validating model "p::v1::n": invalid max input tokens',
+        ),
+        (
+            {"contextWindow": {"maxInputTokens": True}},
+            ".contextWindow.maxInputTokens",
+            "expected an integer, got true or false",
+        ),
+        (
+            {"serverSideConfig": {"type": "awsBedrockProvisionedThroughput"}},
+            ".serverSideConfig.type",
+            '"awsBedrockProvisionedThroughput" is not supported by this version;'
+            ' known: "openaicompatible"',
+        ),
+        (
+            {"capability": []},
+            ".capability",
+            'unknown key "capability"; did you mean "capabilities"?',
+        ),
+    ],
+)
+def test_a_bad_model(override: Json, place: str, message: str) -> None:
+    models = [MODEL, {**MODEL, "modelRef": "p::v1::n", **override}]
+
+    assert problems_of(modelOverrides=models) == [(f"modelOverrides[1]{place}", message)]
+
+
+def test_a_provider_given_twice() -> None:
+    text = 'provider overrides: provider "p" specified twice'
+
+    assert problems_of(providerOverrides=[PROVIDER, PROVIDER]) == [
+        ("providerOverrides[1].id", text)
+    ]
+
+
+def test_a_model_given_twice() -> None:
+    text = 'model overrides: model "p::v1::m" specified twice'
+
+    assert problems_of(modelOverrides=[MODEL, MODEL]) == [("modelOverrides[1].modelRef", text)]
+
+
+def test_a_model_given_by_its_settings_and_as_recommended() -> None:
+    ref = "bigcode::v1::starcoder2-7b"
+    problems = problems_of(
+        providerOverrides=[{**PROVIDER, "id": "bigcode"}],
+        modelOverrides=[{"modelRef": ref}],
+        modelOverridesRecommendedSettings=[ref],
+    )
+
+    text = f'model overrides: model "{ref}" specified twice'
+    assert problems == [("modelOverridesRecommendedSettings[0]", text)]
+
+
+def test_an_unknown_recommended_model() -> None:
+    problems = problems_of(modelOverridesRecommendedSettings=["mistral::v1::mixtral-8x22b"])
+
+    text = 'no recommended settings for "mistral::v1::mixtral-8x22b"; did you mean'
+    assert problems == [
+        (
+            "modelOverridesRecommendedSettings[0]",
+            f'{text} "mistral::v1::mixtral-8x22b-instruct"?',
+        )
+    ]
+
+
+def test_no_model_at_all() -> None:
+    text = "no models: name one in modelOverrides or modelOverridesRecommendedSettings"
+
+    assert problems_of(modelOverrides=[]) == [("", text)]
+
+
+def test_models_of_a_later_release_are_refused_rather_than_dropped() -> None:
+    text = "selfHostedModels is not supported by this version; use modelOverrides"
+
+    assert problems_of(selfHostedModels=[{}]) == [("selfHostedModels", text)]
+
+
+def test_defaults_are_taken_as_written() -> None:
+    other = {**MODEL, "modelRef": "p::v1::n"}
+
+    config = loaded(
+        modelOverrides=[MODEL, other],
+        defaultModels={
+            "chat": "p::v1::n",
+            "fastChat": "p::v1::m",
+            "codeCompletion": "p::v1::n",
+        },
+    )
+
+    first, second = (model.ref for model in config.models)
+    assert config.defaults == Defaults(second, first, second)
+    assert config.warnings == ()
+
+
+def test_defaults_that_are_not_given_are_the_first_models_that_fit() -> None:
+    models = [
+        {"modelRef": "p::v1::none", "category": "balanced"},
+        {"modelRef": "p::v1::exact", "capabilities": ["chat"], "category": "accuracy"},
+        {"modelRef": "p::v1::code", "capabilities": ["autocomplete"], "category": "speed"},
+        {"modelRef": "p::v1::quick", "capabilities": ["chat"], "category": "speed"},
+    ]
+
+    config = loaded(modelOverrides=models, defaultModels={"chat": ""})
+
+    assert config.defaults == Defaults(
+        chat=ModelRef("p", "v1", "exact"),
+        fast_chat=ModelRef("p", "v1", "quick"),
+        code_completion=ModelRef("p", "v1", "code"),
+    )
+    assert config.warnings == ()
+
+
+def test_a_default_that_is_no_model_is_replaced_and_told() -> None:
+    config = loaded(defaultModels={"chat": "p::v1::gone"})
+
+    assert config.defaults.chat == ModelRef("p", "v1", "m")
+    assert [(warning.path, warning.message) for warning in config.warnings] == [
+        (
+            "modelConfiguration.defaultModels.chat",
+            'unknown chat model "p::v1::gone"; using "p::v1::m"',
+        )
+    ]
+
+
+def test_a_server_for_chat_alone_has_no_default_for_code() -> None:
+    model = {**MODEL, "capabilities": ["chat"]}
+
+    config = loaded(modelOverrides=[model])
+
+    assert config.defaults == Defaults(ModelRef("p", "v1", "m"), ModelRef("p", "v1", "m"), None)
+    assert [warning.message for warning in config.warnings] == [
+        "no suitable model found for code completion (1 candidates);"
+        ' it needs "autocomplete" and category "speed" or "balanced"'
+    ]
+
+
+def test_a_default_that_is_wrong_and_cannot_be_replaced() -> None:
+    warnings = warnings_of(
+        modelOverrides=[{**MODEL, "capabilities": ["autocomplete"]}],
+        defaultModels={"chat": "p::v1::gone"},
+    )
+
+    assert [message.partition(" (")[0] for _, message in warnings] == [
+        "no suitable model found for fast chat",
+        'unknown chat model "p::v1::gone"',
+        "no suitable model found for chat",
+    ]
+
+
+def test_a_default_that_cannot_do_its_work_is_told() -> None:
+    chat_only = {**MODEL, "modelRef": "p::v1::c", "capabilities": ["chat"]}
+
+    warnings = warnings_of(
+        modelOverrides=[MODEL, chat_only], defaultModels={"codeCompletion": "p::v1::c"}
+    )
+
+    assert warnings == [
+        (
+            "defaultModels.codeCompletion",
+            'default code completion model: "p::v1::c" cannot "autocomplete"',
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [("chat", "chat"), ("fastChat", "fast chat"), ("codeCompletion", "code completion")],
+)
+def test_a_default_that_is_no_reference(key: str, name: str) -> None:
+    problems = problems_of(defaultModels={key: "p/m"})
+
+    assert problems == [
+        (f"defaultModels.{key}", f"default {name} model: modelRef syntax error"),
+    ]
+
+
+def test_what_the_vendor_would_list_is_only_told() -> None:
+    assert warnings_of(sourcegraph={}) == [
+        ("sourcegraph", "ignored: there is no built-in list of models; write null")
+    ]
+
+
+def test_words_of_another_release_are_only_told() -> None:
+    model = {
+        **MODEL,
+        "capabilities": ["chat", "chatt", "autocomplete"],
+        "category": "balance",
+        "tier": "free",
+        "reasoningEffort": "low",
+        "contextWindow": {"maxUserInputTokens": 3},
+    }
+
+    warnings = warnings_of(
+        modelOverrides=[MODEL, {**model, "modelRef": "p::v1::n"}], systemPreInstruction="x"
+    )
+
+    assert warnings == [
+        ("modelOverrides[1].capabilities[1]", 'unknown capability "chatt"; did you mean "chat"?'),
+        ("modelOverrides[1].category", 'unknown category "balance"; did you mean "balanced"?'),
+        ("modelOverrides[1].tier", 'ignored: every model is of the tier "enterprise"'),
+        ("modelOverrides[1].reasoningEffort", "ignored: not supported by this version"),
+        (
+            "modelOverrides[1].contextWindow.maxUserInputTokens",
+            "ignored: not supported by this version",
+        ),
+        ("systemPreInstruction", "ignored: not supported by this version"),
+    ]
