@@ -1,0 +1,51 @@
+"""The waits of every request, checked by one sweep instead of a timer each.
+
+Each running answer keeps the monotonic time at which its current wait runs out; the sweep looks
+at all of them ten times a second. So a token costs one assignment, and a limit of one second is
+kept to a tenth.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+from typing import Protocol
+
+SWEEP_SECONDS = 0.1
+
+
+class Timed(Protocol):
+    """Something with waits that can run out."""
+
+    def tick(self, now: float) -> None:
+        """Check the waits against this monotonic time; must not raise."""
+
+
+class Sweep:
+    """Ticks everything that waits; add at the start of a wait, discard at its end."""
+
+    def __init__(self) -> None:
+        self._timed: set[Timed] = set()
+
+    def add(self, timed: Timed) -> None:
+        """Tick this from now on."""
+        self._timed.add(timed)
+
+    def discard(self, timed: Timed) -> None:
+        """Tick this no more."""
+        self._timed.discard(timed)
+
+    def __len__(self) -> int:
+        return len(self._timed)
+
+    def tick(self) -> None:
+        """Tick everything once."""
+        now = monotonic()
+        for timed in tuple(self._timed):  # a tick may discard
+            timed.tick(now)
+
+    async def run(self) -> None:
+        """Tick until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.tick()

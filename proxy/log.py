@@ -1,0 +1,101 @@
+"""One JSON line per event, written by a thread of its own.
+
+The loop only appends to a bounded queue; a log target that blocks or fails costs lines, which are
+counted, and never a request. The thread wakes a few times a second and writes what has gathered,
+since a wake-up per line would cost more than the line.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import BinaryIO
+
+import msgspec
+
+MAX_PENDING = 10_000  # lines; about 5 MB
+FLUSH_SECONDS = 0.1
+MAX_FIELD_CHARS = 2000
+
+_ENCODER = msgspec.json.Encoder()
+
+
+class Log:
+    """Writes events to a binary stream. Start it before use, close it after."""
+
+    def __init__(self, target: BinaryIO) -> None:
+        self._target = target
+        self._pending: deque[Mapping[str, object]] = deque()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self.dropped = 0
+
+    def start(self) -> None:
+        """Begin writing."""
+        self._thread.start()
+
+    def write(self, event: str, **fields: object) -> None:
+        """Queue one line; counted and dropped when the queue is full."""
+        if len(self._pending) >= MAX_PENDING:
+            self.dropped += 1
+            return
+        self._pending.append({"time": datetime.now(UTC), "event": event, **fields})
+
+    def close(self, wait_seconds: float = 2.0) -> None:
+        """Write what is queued, waiting for a target that blocks no longer than this."""
+        self._closing.set()
+        if self._thread.is_alive():
+            self._thread.join(wait_seconds)
+
+    def _run(self) -> None:
+        while not self._closing.wait(FLUSH_SECONDS):
+            self.flush()
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is queued; the thread does it, or the caller where it was not started."""
+        lines = [_line(self._pending.popleft()) for _ in range(len(self._pending))]
+        if not lines:
+            return
+        try:
+            self._target.write(b"".join(lines))
+            self._target.flush()
+        except (OSError, ValueError):  # full, broken or closed: serving goes on
+            self.dropped += len(lines)
+
+
+def _line(fields: Mapping[str, object]) -> bytes:
+    shown = {name: _bounded(value) for name, value in fields.items() if value is not None}
+    return _ENCODER.encode(shown) + b"\n"
+
+
+def _bounded(value: object) -> object:
+    """Long texts are cut; JSON escapes the newlines and control characters in them."""
+    if isinstance(value, str) and len(value) > MAX_FIELD_CHARS:
+        return value[:MAX_FIELD_CHARS] + "…"
+    return value
+
+
+class LogHandler(logging.Handler):
+    """Passes what libraries and our own modules log on to a `Log`."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Queue one record, with its traceback."""
+        trace = None
+        if record.exc_info is not None and record.exc_info[0] is not None:
+            trace = "".join(traceback.format_exception(*record.exc_info))
+        self._log.write(
+            "log",
+            level=record.levelname.lower(),
+            logger=record.name,
+            message=record.getMessage(),
+            traceback=trace,
+        )

@@ -1,0 +1,158 @@
+"""What runs: the immutable registry that requests are served from, built from a configuration.
+
+A request takes the registry once, at the door, and keeps it until its last byte. Everything in it
+is frozen; what changes while it serves is in `endpoints`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from hashlib import sha256
+from types import MappingProxyType
+
+import msgspec
+
+from parsers.chat import Operation
+from parsers.events import FaultKind
+from proxy.config.decoder import decode_strict
+from proxy.config.load import Config, load
+from proxy.config.modelconfig import ModelConfig, ProviderConfig
+from proxy.config.modelref import ModelRef
+from proxy.config.problems import Problems
+from proxy.config.schema import Limits, Listen, Timeouts
+from proxy.endpoints import EndpointPool, LiveState
+from proxy.errors import RequestFailed, client_fault
+from proxy.providers import PROVIDERS
+from proxy.providers.base import Provider
+
+
+class Model(msgspec.Struct, frozen=True, eq=False):
+    """One model, with everything a request for it needs."""
+
+    ref: ModelRef
+    label: str  # str(ref), made once: metrics and logs ask for it on every request
+    display_name: str
+    upstream_name: str
+    capabilities: tuple[str, ...]
+    max_input_tokens: int
+    max_output_tokens: int
+    provider: Provider
+    pool: EndpointPool
+
+
+class Client(msgspec.Struct, frozen=True):
+    """One client that may use penstock; `models` by label, None for all."""
+
+    name: str
+    key_digest: bytes
+    models: frozenset[str] | None = None
+
+    def may_use(self, model: Model) -> bool:
+        """Whether this client was given the model."""
+        return self.models is None or model.label in self.models
+
+
+class Registry(msgspec.Struct, frozen=True, eq=False):
+    """One generation of the configuration, ready to serve."""
+
+    generation: int
+    models: Mapping[str, Model]  # by full reference, in the order of the file
+    names: Mapping[str, Model]  # by every accepted spelling
+    defaults: Mapping[Operation, Model]
+    clients: Mapping[bytes, Client]  # by the SHA-256 of the key
+    timeouts: Timeouts
+    limits: Limits
+    listen: Listen  # read once, at the start
+    warnings: tuple[str, ...] = ()
+
+    def resolve(self, name: str, operation: Operation) -> Model:
+        """The model that a client means; the operation's default where it named none.
+
+        Raises RequestFailed for a name that no model has.
+        """
+        model = self.names.get(name) if name else self.defaults.get(operation)
+        if model is None:
+            raise RequestFailed(client_fault(FaultKind.UNKNOWN_MODEL, _unknown(name, operation)))
+        return model
+
+
+def _unknown(name: str, operation: Operation) -> str:
+    if name:
+        return f'the model "{name[:200]}" does not exist'
+    return f"the request names no model, and there is no default model for {operation}"
+
+
+def check_provider(config: ProviderConfig, problems: Problems) -> None:
+    """Add what is wrong with a provider's own settings, which only its file understands."""
+    kind = PROVIDERS[config.kind]
+    settings = decode_strict(config.settings, kind.settings, config.path, problems)
+    if settings is not None:
+        for place, message in kind.check(settings):
+            problems.add((*config.path, *place), message)
+
+
+def build(data: bytes, generation: int, live: LiveState) -> Registry:
+    """The registry that a file's bytes mean; opens no connection.
+
+    Endpoints that some registry in use knows keep their live state. Raises ConfigError with every
+    problem of the file.
+    """
+    config = load(data, kinds=tuple(PROVIDERS), check_provider=check_provider)
+    providers = {each.id: _provider(each, config.problems()) for each in config.providers}
+    pools = {each.id: _pool(each, live) for each in providers.values()}
+    models = {
+        each.ref: _model(each, providers[each.ref.provider], pools[each.ref.provider])
+        for each in config.models
+    }
+    return Registry(
+        generation=generation,
+        models=MappingProxyType({model.label: model for model in models.values()}),
+        names=MappingProxyType({text: models[ref] for text, ref in config.names.refs.items()}),
+        defaults=MappingProxyType(_defaults(config, models)),
+        clients=MappingProxyType(_clients(config)),
+        timeouts=config.timeouts,
+        limits=config.limits,
+        listen=config.listen,
+        warnings=tuple(map(str, config.warnings)),
+    )
+
+
+def _provider(config: ProviderConfig, problems: Problems) -> Provider:
+    kind = PROVIDERS[config.kind]
+    settings = decode_strict(config.settings, kind.settings, config.path, problems)
+    problems.raise_any()  # cannot happen: `load` has looked
+    return kind.build(config, settings)
+
+
+def _pool(provider: Provider, live: LiveState) -> EndpointPool:
+    return EndpointPool(
+        [(endpoint, live.state_of(provider.id, endpoint)) for endpoint in provider.endpoints]
+    )
+
+
+def _model(config: ModelConfig, provider: Provider, pool: EndpointPool) -> Model:
+    return Model(
+        ref=config.ref,
+        label=str(config.ref),
+        display_name=config.display_name,
+        upstream_name=config.upstream_name,
+        capabilities=config.capabilities,
+        max_input_tokens=config.context.max_input_tokens,
+        max_output_tokens=config.context.max_output_tokens,
+        provider=provider,
+        pool=pool,
+    )
+
+
+def _defaults(config: Config, models: Mapping[ModelRef, Model]) -> dict[Operation, Model]:
+    refs = {operation: config.defaults.of(operation) for operation in Operation}
+    return {operation: models[ref] for operation, ref in refs.items() if ref is not None}
+
+
+def _clients(config: Config) -> dict[bytes, Client]:
+    clients = {}
+    for each in config.clients:
+        digest = sha256(each.key.reveal().encode()).digest()
+        models = None if each.models is None else frozenset(map(str, each.models))
+        clients[digest] = Client(each.name, digest, models)
+    return clients
