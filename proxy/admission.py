@@ -1,0 +1,122 @@
+"""Who may enter: well-formed requests, of a known client, of a size and pace we can hold."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+
+from parsers.events import Fault, FaultKind
+from proxy.errors import RequestFailed, client_fault
+from proxy.registry import Client
+
+BODY_SECONDS = 30.0  # how long a request's body may take to arrive
+MAX_HEADER_BYTES = 64 * 1024  # all header lines together; aiohttp bounds each and their number
+
+# RFC 9112 3.2: an empty Host is no host, and neither is one with a user, a path or a list in it.
+_HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+_KEY_SCHEMES = ("bearer ", "token ")
+
+
+def malformed(request: web.BaseRequest) -> Fault | None:
+    """What is wrong with a request's head that aiohttp lets pass, or None.
+
+    These are the gaps of the bare server: ambiguous framing, foreign targets, odd versions.
+    """
+    headers = request.headers
+    if request.version not in (HttpVersion11, HttpVersion10):
+        return _bad("this server speaks HTTP/1.1 and HTTP/1.0", 505)
+    if request.method in (hdrs.METH_CONNECT, hdrs.METH_TRACE):
+        return _bad("this is not a forward proxy", 405)
+    if not request.raw_path.startswith("/"):
+        return _bad("the request target must be a path")
+    if not _HOST.fullmatch(headers.get(hdrs.HOST, "")) and request.version == HttpVersion11:
+        return _bad("the Host header is missing or malformed")
+    if sum(map(len, [part for pair in request.raw_headers for part in pair])) > MAX_HEADER_BYTES:
+        return _bad("the headers are too large", 431)
+    return _ambiguous_framing(request)
+
+
+def _ambiguous_framing(request: web.BaseRequest) -> Fault | None:
+    headers = request.headers
+    encoding = headers.get(hdrs.TRANSFER_ENCODING)
+    if encoding is not None:
+        if request.version != HttpVersion11:
+            return _bad("Transfer-Encoding needs HTTP/1.1")
+        if encoding.strip().lower() != "chunked" or hdrs.CONTENT_LENGTH in headers:
+            return _bad("the request's framing is ambiguous")
+    if "Transfer_Encoding" in headers or "Content_Length" in headers:
+        return _bad("header names with underscores are refused")
+    return None
+
+
+def _bad(message: str, status: int = 400) -> Fault:
+    return client_fault(FaultKind.INVALID_REQUEST, message, status=status)
+
+
+async def read_body(request: web.BaseRequest, limit_bytes: int) -> bytes:
+    """The request's body. Raises RequestFailed over the limit, or when it comes too slowly."""
+    if hdrs.CONTENT_ENCODING in request.headers:
+        raise RequestFailed(_bad("compressed requests are not accepted", 415))
+    if (request.content_length or 0) > limit_bytes:
+        raise RequestFailed(_too_large(limit_bytes))
+    if request.content.is_eof():  # usually it came in one read with the head
+        return await _read(request, limit_bytes)
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await _read(request, limit_bytes)
+    except TimeoutError:
+        message = f"the request's body did not arrive within {BODY_SECONDS:g} s"
+        raise RequestFailed(client_fault(FaultKind.TIMEOUT, message)) from None
+
+
+async def _read(request: web.BaseRequest, limit_bytes: int) -> bytes:
+    pieces: list[bytes] = []
+    size = 0
+    while piece := await request.content.readany():
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit_bytes:
+            raise RequestFailed(_too_large(limit_bytes))
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+
+def _too_large(limit_bytes: int) -> Fault:
+    message = f"the request's body is larger than {limit_bytes} bytes"
+    return client_fault(FaultKind.TOO_LARGE, message)
+
+
+def authenticate(headers: Mapping[str, str], clients: Mapping[bytes, Client]) -> Client | None:
+    """The client whose key the headers carry; None where the configuration names no clients.
+
+    `clients` is by the SHA-256 of the key. Raises RequestFailed for a missing or unknown key.
+    """
+    if not clients:
+        return None
+    key = presented_key(headers)
+    if key is None:
+        raise RequestFailed(_unauthenticated("an API key is required"))
+    digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
+    client = clients.get(digest)
+    if client is None or not hmac.compare_digest(client.key_digest, digest):
+        raise RequestFailed(_unauthenticated("the API key is not known"))
+    return client
+
+
+def _unauthenticated(message: str) -> Fault:
+    return client_fault(FaultKind.UNAUTHENTICATED, message)
+
+
+def presented_key(headers: Mapping[str, str]) -> str | None:
+    """The key in `Authorization: Bearer|token`, `x-api-key` or `api-key`; None without one."""
+    authorization = headers.get(hdrs.AUTHORIZATION)
+    if authorization is None:
+        return headers.get("x-api-key") or headers.get("api-key")
+    for scheme in _KEY_SCHEMES:
+        if authorization[: len(scheme)].lower() == scheme:
+            return authorization[len(scheme) :].strip()
+    return None

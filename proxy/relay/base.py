@@ -1,0 +1,265 @@
+"""What every relay does: judge the head, read an error's body, keep the clocks, end once."""
+
+from __future__ import annotations
+
+import asyncio
+from math import inf
+from time import monotonic
+
+import msgspec
+
+from parsers.dialects.base import ClientDialect, Identity
+from parsers.events import Fault, FaultKind
+from proxy.config.schema import Limits, Timeouts
+from proxy.errors import client_fault, status_of, upstream_fault
+from proxy.outcome import Account, Clock, Outcome, outcome_of_fault, timeout_fault
+from proxy.providers.base import Route
+from proxy.reply import Reply
+from proxy.transport import Connection, Inflater, ResponseHead, TransportError
+
+LINGER_SECONDS = 1.0  # how long an upstream may take to end its body after its end mark
+SLOW_READER_SECONDS = 60.0  # how long a client may take to make room for the next write
+MAX_ERROR_BYTES = 64 * 1024  # an error page is read this far, to learn what it says
+
+_BAD_HTTP = ("framing", "too_large")
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """How one request is to be answered; settled before anything is sent."""
+
+    client: ClientDialect
+    route: Route
+    identity: Identity
+    exact: bool
+    include_usage: bool  # the client asked for a usage report
+    timeouts: Timeouts
+    limits: Limits
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How an attempt ended. A fault whose reply has not started is still to be told."""
+
+    outcome: Outcome
+    fault: Fault | None = None
+    unanswered: bool = False  # the connection went away without a byte of an answer
+
+
+class Relay:
+    """Receives one upstream answer and gives the client its own.
+
+    `transport` calls `on_head`, `on_data` and `on_end`; the sweep calls `tick`; the handler awaits
+    `run`. Subclasses say what a good head and its body mean.
+    """
+
+    def __init__(self, plan: Plan, reply: Reply, account: Account) -> None:
+        self.plan = plan
+        self.reply = reply
+        self.account = account
+        self.ending: Ending | None = None
+        self.reply_headers = b"x-request-id: %b\r\n" % account.request_id.encode()
+        self._connection: Connection | None = None
+        self._inflater: Inflater | None = None
+        self._head: ResponseHead | None = None
+        self._error_body = bytearray()
+        self._failed = False
+        self._braked = False
+        self._wake: asyncio.Future[None] | None = None
+        self._clock = Clock.HEADERS
+        self._clock_at = inf
+        self._sent_at = 0.0
+        self._total_at = account.started + plan.timeouts.total_seconds
+
+    # -- the handler's side
+
+    def attach(self, connection: Connection) -> None:
+        """The request is about to be sent on this connection."""
+        if self.ending is not None:  # a clock or a drain came first
+            connection.abort()
+            return
+        self._connection = connection
+        self._sent_at = monotonic()
+        self._await(Clock.HEADERS, self._sent_at)
+
+    async def run(self) -> Ending:
+        """Wait for the ending; let a client that reads slowly catch up meanwhile."""
+        while self.ending is None:
+            self._wake = asyncio.get_running_loop().create_future()
+            await self._wake
+            if self._braked:
+                await self._catch_up()
+        return self.ending
+
+    def abandon(self) -> None:
+        """The client is gone: close the upstream connection, which frees the model server."""
+        self._drop_connection()
+        self._finish(Ending(Outcome.CLIENT_GONE))
+
+    def fail(self, fault: Fault) -> None:
+        """End with this fault; after the first byte the client is told in band."""
+        if self.ending is not None:
+            return
+        self._drop_connection()
+        if self.reply.started and not self.reply.ended:
+            self.reply.end(self.plan.client.error_frame(fault, status_of(fault)))
+        self._finish(Ending(outcome_of_fault(fault), fault))
+
+    # -- the sweep's side
+
+    def tick(self, now: float) -> None:
+        """End what has waited too long."""
+        if self.ending is None:
+            if now >= self._total_at:
+                self._expire(Clock.TOTAL)
+            elif now >= self._clock_at:
+                self._expire(self._clock)
+
+    def _await(self, clock: Clock, since: float) -> None:
+        """Start one of the clocks."""
+        self._clock = clock
+        self._clock_at = since + self._seconds(clock)
+
+    def _seconds(self, clock: Clock) -> float:
+        seconds: float = getattr(self.plan.timeouts, f"{clock}_seconds")
+        return seconds
+
+    def _expire(self, clock: Clock) -> None:
+        self.fail(timeout_fault(clock, self._seconds(clock)))
+
+    # -- the transport's side
+
+    def on_head(self, head: ResponseHead) -> None:
+        """The status line and headers have come."""
+        self._head = head
+        encoding = head.headers.get(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
+            try:
+                self._inflater = Inflater(encoding)
+            except TransportError:
+                self.fail(_undecodable())
+                return
+        if 200 <= head.status < 300:
+            self.account.phase = "stream"
+            self.accept(head)
+        else:
+            self._failed = True
+
+    def on_data(self, data: bytes) -> None:
+        """All that one read brought of the body."""
+        # per token
+        if self.ending is not None:
+            return
+        if self._failed:
+            self._error_body += data[: MAX_ERROR_BYTES - len(self._error_body)]
+        elif self._inflater is None:
+            self.take(data)
+        else:
+            self._inflate(data)
+
+    def on_end(self, error: TransportError | None) -> None:
+        """The body has ended as framed, or broke off; the connection is no longer ours."""
+        connection, self._connection = self._connection, None
+        if self.ending is not None:
+            return
+        if self._head is None:
+            self._unanswered(error, connection)
+        elif self._failed:
+            self.fail(self._refusal(self._head))
+        elif error is None:
+            self.close()
+        else:
+            self.broken(error)
+
+    # -- for the subclass
+
+    def accept(self, head: ResponseHead) -> None:
+        """A good head: what follows is an answer."""
+        raise NotImplementedError
+
+    def take(self, data: bytes) -> None:
+        """Bytes of the answer."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """The answer's body is whole."""
+        raise NotImplementedError
+
+    def broken(self, error: TransportError) -> None:
+        """The answer's body broke off."""
+        kind = FaultKind.PROTOCOL if error.kind in _BAD_HTTP else FaultKind.TRUNCATED
+        self.fail(upstream_fault(kind, "the model server broke off its answer"))
+
+    # -- inside
+
+    def _inflate(self, data: bytes) -> None:
+        assert self._inflater is not None  # noqa: S101 - the caller looked
+        try:
+            for piece in self._inflater.feed(data):
+                if self.ending is None:
+                    self.take(piece)
+        except TransportError:
+            self.fail(_undecodable())
+
+    def _unanswered(self, error: TransportError | None, connection: Connection | None) -> None:
+        if error is not None and error.kind in _BAD_HTTP:
+            self.fail(upstream_fault(FaultKind.PROTOCOL, "the model server did not answer in HTTP"))
+            return
+        message = "the model server closed the connection without an answer"
+        fault = upstream_fault(FaultKind.UNREACHABLE, message)
+        nothing_came = connection is None or not connection.response_started
+        self._finish(Ending(outcome_of_fault(fault), fault, unanswered=nothing_came))
+
+    def _refusal(self, head: ResponseHead) -> Fault:
+        """What a status other than success was about; redirects are not followed."""
+        if head.status < 400:
+            return upstream_fault(FaultKind.PROTOCOL, "the model server answered with a redirect")
+        fault = self.plan.route.dialect.decode_error(head.status, bytes(self._error_body))
+        seconds = retry_after(head)
+        return msgspec.structs.replace(fault, retry_after=seconds) if seconds else fault
+
+    def _brake(self) -> None:
+        """The client reads too slowly: stop reading upstream until it has caught up."""
+        if self._connection is not None and not self._braked and self.ending is None:
+            self._braked = True
+            self._clock_at = inf  # it is not the upstream that keeps us waiting
+            self._connection.pause_reading()
+            self._signal()
+
+    async def _catch_up(self) -> None:
+        try:
+            async with asyncio.timeout(SLOW_READER_SECONDS):
+                await self.reply.drain()
+        except TimeoutError:
+            self._drop_connection()
+            self.reply.cut()
+            fault = client_fault(FaultKind.TIMEOUT, "the client stopped reading")
+            self._finish(Ending(Outcome.CLIENT_GONE, fault))
+            return
+        self._braked = False
+        if self._connection is not None and self.ending is None:
+            self._await(Clock.IDLE, monotonic())
+            self._connection.resume_reading()
+
+    def _drop_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.abort()
+            self._connection = None
+
+    def _finish(self, ending: Ending) -> None:
+        if self.ending is None:
+            self.ending = ending
+            self._signal()
+
+    def _signal(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+
+def retry_after(head: ResponseHead) -> float | None:
+    """The seconds of a Retry-After header; None without one, or where it holds a date."""
+    text = head.headers.get(b"retry-after")
+    return float(text) if text is not None and text.isdigit() and len(text) < 9 else None
+
+
+def _undecodable() -> Fault:
+    message = "the model server's answer is compressed in a way that cannot be read"
+    return upstream_fault(FaultKind.PROTOCOL, message)

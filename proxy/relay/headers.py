@@ -1,0 +1,29 @@
+"""Which of an upstream's response headers a client gets to see."""
+
+from __future__ import annotations
+
+from proxy.transport import ResponseHead
+
+# TGI's and OpenAI's own accounts of a request; nothing that names hosts, cookies or caches.
+PASSED_ON = frozenset(
+    {
+        b"openai-processing-ms",
+        b"x-compute-characters",
+        b"x-compute-time",
+        b"x-compute-type",
+        b"x-generated-tokens",
+        b"x-inference-time",
+        b"x-prompt-tokens",
+        b"x-queue-time",
+        b"x-time-per-token",
+        b"x-total-time",
+        b"x-validation-time",
+    }
+)
+
+
+def passed_on(head: ResponseHead) -> bytes:
+    """The allowed ones, as header lines."""
+    return b"".join(
+        [b"%b: %b\r\n" % (name, value) for name, value in head.headers.items() if name in PASSED_ON]
+    )

@@ -1,0 +1,169 @@
+"""The relay of a streamed answer, exact or translated.
+
+Two things are held back, both bounded. The *head* waits for the first event with content (or for
+a failure, which then becomes a real status), `HOLD_SECONDS` at most. On the exact path a *frame*
+waits until it is whole, so that a break never leaves half an event at the client.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from time import monotonic
+
+from parsers.errors import ParseError
+from parsers.events import Fault, FaultKind, StreamEvent
+from proxy.errors import upstream_fault
+from proxy.outcome import Account, Clock
+from proxy.relay.base import LINGER_SECONDS, Ending, Plan, Relay
+from proxy.relay.headers import passed_on
+from proxy.relay.verdict import Verdict
+from proxy.relay.writers import writer_for
+from proxy.reply import EVENT_STREAM, Reply
+from proxy.transport import ResponseHead
+
+HOLD_SECONDS = 10.0  # how long a streamed answer's head may wait for its first event
+
+
+class StreamRelay(Relay):
+    """Decodes each read, writes what it means to the client, one write per read."""
+
+    def __init__(self, plan: Plan, reply: Reply, account: Account) -> None:
+        super().__init__(plan, reply, account)
+        self._decoder = plan.route.dialect.stream_decoder(plan.limits.max_event_bytes)
+        self._writer = writer_for(plan, self._decoder)
+        self._verdict = Verdict(account)
+        self._idle_seconds = plan.timeouts.idle_seconds
+        self._contents = 0
+        self._held: list[bytes] = []
+        self._hold_until = inf
+        self._whole: bytearray | None = None  # a JSON answer where a stream was asked for
+
+    # -- the handler's and the sweep's side
+
+    def abandon(self) -> None:
+        """The client is gone; if it has its whole answer, that is no failure."""
+        if self._verdict.ended:
+            self._finish_whole()
+        else:
+            super().abandon()
+
+    def fail(self, fault: Fault) -> None:
+        """End with this fault, unless only the upstream's last, meaningless bytes are missing."""
+        if self._verdict.ended:
+            self._finish_whole()
+        else:
+            super().fail(fault)
+
+    def tick(self, now: float) -> None:
+        """Also open the stream to the client when its first event is long in coming."""
+        super().tick(now)
+        if now >= self._hold_until and self.ending is None and not self.reply.started:
+            self._open(b"")
+
+    # -- the transport's side
+
+    def accept(self, head: ResponseHead) -> None:
+        """A stream begins; or a whole answer, or an error, told as JSON with a 200."""
+        kind = head.headers.get(b"content-type") or b""
+        if kind.startswith(b"text/html"):
+            self.fail(upstream_fault(FaultKind.PROTOCOL, "the model server sent a web page"))
+        elif kind.startswith(b"application/json"):
+            self._whole = bytearray()
+        self.reply_headers += passed_on(head)
+        now = monotonic()
+        self._await(Clock.FIRST_TOKEN, now)
+        self._hold_until = now + HOLD_SECONDS
+
+    def take(self, data: bytes) -> None:
+        """Decode, take note, write."""
+        # per token
+        if self._verdict.ended:
+            return
+        if self._whole is not None:
+            self._collect(data)
+            return
+        try:
+            events = self._decoder.feed(data)
+        except ParseError as error:
+            self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
+            return
+        if events:
+            self._verdict.read(events)
+        self._pass_on(self._writer.render(data, events))
+
+    def close(self) -> None:
+        """The body ended as framed; whether the answer did is for the dialect to say."""
+        if self._verdict.ended:
+            self._finish_whole()
+            return
+        try:
+            events = self._last_events()
+        except ParseError as error:
+            self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
+            return
+        self._verdict.read(events)
+        self._pass_on(self._writer.render_last(events))
+        self._finish_whole()
+
+    # -- inside
+
+    def _pass_on(self, out: bytes) -> None:
+        """Write what one read gave, then end if that was the end."""
+        # per token
+        verdict = self._verdict
+        if not self.reply.started:
+            self._hold_or_open(out)
+        elif verdict.ended:
+            self.reply.end(out)
+        elif out and not self.reply.write(out):
+            self._brake()
+        if verdict.fault is not None:
+            self.fail(verdict.fault)
+        elif verdict.ended:
+            self._await_last_bytes()
+        elif self._contents != self.account.contents:
+            self._restart_idle_clock()
+
+    def _hold_or_open(self, out: bytes) -> None:
+        if self._verdict.ended:
+            self._open(out)
+            self.reply.end()
+        elif self._verdict.visible:
+            self._open(out)
+        elif out:
+            self._held.append(out)
+
+    def _open(self, out: bytes) -> None:
+        """Tell the client that its stream begins, with everything held so far."""
+        self.account.status = 200
+        self.reply.start(self.reply_headers + EVENT_STREAM, b"".join(self._held) + out)
+        self._held.clear()
+
+    def _restart_idle_clock(self) -> None:
+        """Only content resets it: comments and role-only chunks are no tokens."""
+        # per token
+        self._contents = self.account.contents
+        self._clock = Clock.IDLE
+        if self.account.last_token is not None and not self._braked:
+            self._clock_at = self.account.last_token + self._idle_seconds
+
+    def _await_last_bytes(self) -> None:
+        """The client has everything; let the upstream end its body, so the connection is kept."""
+        self._clock = Clock.IDLE
+        self._clock_at = monotonic() + LINGER_SECONDS
+
+    def _finish_whole(self) -> None:
+        if self.ending is None:
+            self._drop_connection()
+            self._finish(Ending(self._verdict.outcome))
+
+    def _collect(self, data: bytes) -> None:
+        assert self._whole is not None  # noqa: S101 - the caller looked
+        self._whole += data
+        if len(self._whole) > self.plan.limits.max_event_bytes:
+            self.fail(upstream_fault(FaultKind.PROTOCOL, "the model server's answer is too large"))
+
+    def _last_events(self) -> list[StreamEvent]:
+        if self._whole is not None:
+            return self.plan.route.dialect.decode_body(bytes(self._whole))
+        return self._decoder.close()

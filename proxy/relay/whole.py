@@ -1,0 +1,58 @@
+"""The relay of an answer that is not streamed: read whole, checked, then sent in one piece."""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from parsers.errors import ParseError
+from parsers.events import FaultKind, StreamEvent
+from proxy.errors import upstream_fault
+from proxy.outcome import Account, Clock
+from proxy.relay.base import Ending, Plan, Relay
+from proxy.relay.headers import passed_on
+from proxy.relay.verdict import Verdict
+from proxy.reply import JSON, Reply
+from proxy.transport import ResponseHead
+
+
+class WholeRelay(Relay):
+    """Collects the body, and sends it as read or translated."""
+
+    def __init__(self, plan: Plan, reply: Reply, account: Account) -> None:
+        super().__init__(plan, reply, account)
+        self._pieces: list[bytes] = []
+        self._size = 0
+        self._verdict = Verdict(account)
+
+    def accept(self, head: ResponseHead) -> None:
+        """A good head."""
+        self.reply_headers += passed_on(head)
+        self._await(Clock.FIRST_TOKEN, monotonic())
+
+    def take(self, data: bytes) -> None:
+        """Another piece of the body."""
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > self.plan.limits.max_event_bytes:
+            self.fail(upstream_fault(FaultKind.PROTOCOL, "the model server's answer is too large"))
+
+    def close(self) -> None:
+        """The body is whole: judge it, and send it."""
+        body = b"".join(self._pieces)
+        try:
+            events = self.plan.route.dialect.decode_body(body)
+        except ParseError as error:
+            self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
+            return
+        self._verdict.read(events)
+        if self._verdict.fault is not None:
+            self.fail(self._verdict.fault)
+            return
+        self._send(body, events)
+
+    def _send(self, body: bytes, events: list[StreamEvent]) -> None:
+        if not self.plan.exact:
+            body = self.plan.client.encode_body(events, self.plan.identity)
+        self.account.status = 200
+        self.reply.send(200, self.reply_headers + JSON, body)
+        self._finish(Ending(self._verdict.outcome))

@@ -1,0 +1,101 @@
+"""What the client is sent for one read of a stream: its own bytes, or its translation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from parsers.dialects.base import ClientDialect, StreamDecoder, UpstreamDialect
+from parsers.events import Failed, StreamEvent, Usage
+from parsers.sse import frames
+from proxy.relay.base import Plan
+
+
+class Writer(Protocol):
+    """Makes the bytes for the client."""
+
+    def render(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
+        """For one read and the events it completed."""
+
+    def render_last(self, events: Sequence[StreamEvent]) -> bytes:
+        """For the events that the end of the body brought."""
+
+
+def writer_for(plan: Plan, decoder: StreamDecoder) -> Writer:
+    """The writer that a plan asks for; `decoder` is the one that watches the stream."""
+    return ExactWriter(plan, decoder) if plan.exact else TranslatingWriter(plan)
+
+
+class TranslatingWriter:
+    """Encodes each event in the client's dialect."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._encode = plan.client.stream_encoder(
+            plan.identity, include_usage=plan.include_usage
+        ).encode
+
+    def render(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:  # noqa: ARG002
+        """The events, without a failure, which the relay tells."""
+        # per token
+        return b"".join([self._encode(e) for e in events if type(e) is not Failed])
+
+    def render_last(self, events: Sequence[StreamEvent]) -> bytes:
+        """As `render`."""
+        return self.render(b"", events)
+
+
+class ExactWriter:
+    """Gives every whole frame as read.
+
+    Three exceptions, each settled by a decision record: frames that only report the usage which
+    we asked for and the client did not; a failure's own frame and what follows it, which the
+    relay tells in the client's dialect; and the blank line that a last frame may lack.
+    """
+
+    def __init__(self, plan: Plan, decoder: StreamDecoder) -> None:
+        self._decoder = decoder
+        self._client: ClientDialect = plan.client
+        self._upstream: UpstreamDialect = plan.route.dialect
+        self._drops_usage = not plan.include_usage
+        self._tail: list[bytes] = []
+
+    def render(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
+        """The frames that this read completed."""
+        # per token
+        out = data if not self._tail and not self._decoder.pending_bytes else self._cut(data)
+        for event in events:
+            if type(event) is Usage and self._drops_usage:
+                out = self._client.without_usage(out)
+            elif type(event) is Failed:
+                return self._before_failure(out)
+        return out
+
+    def render_last(self, events: Sequence[StreamEvent]) -> bytes:
+        """The last frame where it lacks its blank line, and is not a failure."""
+        tail, self._tail = b"".join(self._tail), []
+        if not tail or any(type(event) is Failed for event in events):
+            return b""
+        whole = tail + b"\n\n"
+        told_usage = any(type(event) is Usage for event in events)
+        return self._client.without_usage(whole) if told_usage and self._drops_usage else whole
+
+    def _cut(self, data: bytes) -> bytes:
+        """Whole frames now, the rest when it is whole."""
+        pending = self._decoder.pending_bytes
+        self._tail.append(data)
+        if pending >= len(data):
+            return b""
+        held = b"".join(self._tail)
+        cut = len(held) - pending
+        self._tail = [held[cut:]] if pending else []
+        return held[:cut]
+
+    def _before_failure(self, out: bytes) -> bytes:
+        """The frames before the one that tells of a failure."""
+        probe = self._upstream.stream_decoder()
+        good = []
+        for frame in frames(out):
+            if any(type(event) is Failed for event in probe.feed(frame)):
+                break
+            good.append(frame)
+        return b"".join(good)

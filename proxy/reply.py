@@ -1,0 +1,134 @@
+"""The answer to one client, written straight to its transport.
+
+aiohttp parses requests and keeps connections; the bytes of an answer are ours, because a token
+must cost one write and no task switch. A `Reply` is what a handler returns to aiohttp, which finds
+it written already.
+
+Nothing is queued without bound: `write` says when the client reads too slowly, the relay then
+stops reading its upstream, and `drain` waits until the client has caught up.
+"""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
+
+# aiohttp's transports tell their protocol to pause above this; `drain` waits for the opposite.
+HIGH_WATER_BYTES = 64 * 1024
+
+_REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in _REASONS.items()}
+EVENT_STREAM = (
+    b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
+)
+JSON = b"content-type: application/json\r\n"
+END_OF_CHUNKS = b"0\r\n\r\n"
+
+
+class Reply(web.StreamResponse):
+    """One answer: `send` a whole one, or `start`, `write` and `end` a streamed one.
+
+    Header blocks are bytes, each line ended by CRLF; whoever passes them vouches that they hold
+    no other control characters.
+    """
+
+    def __init__(self, request: web.BaseRequest) -> None:
+        super().__init__()
+        self._http11 = request.version == HttpVersion11
+        self._persistent = bool(request.keep_alive)
+        self._transport = request.transport
+        self._writer: AbstractStreamWriter = request.writer
+        self.started = False
+        self.ended = False
+        self.bytes_out = 0
+
+    @property
+    def prepared(self) -> bool:
+        """aiohttp asks: has anything been written?"""
+        return self.started
+
+    @property
+    def keep_alive(self) -> bool:
+        """aiohttp asks: may the connection serve another request?"""
+        return self._persistent and self.ended
+
+    def close_after(self) -> None:
+        """End the connection with this answer; only before its head is written."""
+        self._persistent = False
+
+    def send(self, status: int, headers: bytes, body: bytes) -> None:
+        """Write a whole answer, in one piece."""
+        self.started = self.ended = True
+        self.status_sent = status
+        self._put(
+            b"%b%b%bcontent-length: %d\r\n\r\n%b"
+            % (_STATUS_LINES[status], headers, self._connection_header(), len(body), body)
+        )
+
+    def start(self, headers: bytes, first: bytes = b"") -> None:
+        """Write the head of a streamed 200 and its first bytes, in one piece."""
+        self.started = True
+        if not self._http11:
+            self._persistent = False  # without chunks only the end of the connection is an end
+            head = b"%b%bconnection: close\r\n\r\n" % (_STATUS_LINES[200], headers)
+            self._put(head + first)
+            return
+        head = b"%b%b%btransfer-encoding: chunked\r\n\r\n" % (
+            _STATUS_LINES[200],
+            headers,
+            self._connection_header(),
+        )
+        self._put(head + _chunk(first) if first else head)
+
+    def write(self, data: bytes) -> bool:  # type: ignore[override]  # not a coroutine: per token
+        """Write a piece of a streamed answer; False when the client must catch up first."""
+        # per token
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return True  # the cancellation is on its way
+        self.bytes_out += len(data)
+        transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._http11 else data)
+        return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
+
+    def end(self, last: bytes = b"") -> None:
+        """Write the last bytes and the end mark of a streamed answer."""
+        self.ended = True
+        if not self._http11:
+            self._put(last)
+        else:
+            self._put(_chunk(last) + END_OF_CHUNKS if last else END_OF_CHUNKS)
+
+    def cut(self) -> None:
+        """End the connection without the end mark, so that nobody takes the answer for whole."""
+        self.ended = False
+        self._persistent = False
+        if self._transport is not None:
+            self._transport.close()
+
+    async def drain(self) -> None:
+        """Wait until the client has read enough for more to be written."""
+        await self._writer.drain()
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002
+        """aiohttp calls this for what was not written yet; everything has been."""
+        return self._writer
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """aiohttp calls this at the end; ours has been written."""
+
+    def _connection_header(self) -> bytes:
+        return b"" if self._persistent and self._http11 else self._explicit_connection()
+
+    def _explicit_connection(self) -> bytes:
+        return b"connection: keep-alive\r\n" if self._persistent else b"connection: close\r\n"
+
+    def _put(self, data: bytes) -> None:
+        self.bytes_out += len(data)
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+
+def _chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)

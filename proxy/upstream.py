@@ -1,0 +1,92 @@
+"""Calls to model servers: one pool of connections per endpoint, one attempt and its safe retry."""
+
+from __future__ import annotations
+
+import asyncio
+from ssl import SSLContext
+from time import monotonic
+from typing import Protocol
+from weakref import WeakKeyDictionary, finalize
+
+from parsers.events import FaultKind
+from proxy.endpoints import EndpointState, Lease
+from proxy.errors import RequestFailed, upstream_fault
+from proxy.origin import parse_origin
+from proxy.outcome import Clock, timeout_fault
+from proxy.providers.base import UpstreamRequest
+from proxy.transport import Connection, Pool, Receiver, TransportError, client_tls
+
+SWEEP_SECONDS = 1.0
+
+
+class Attempt(Receiver, Protocol):
+    """A receiver that is told on which connection its answer comes."""
+
+    def attach(self, connection: Connection) -> None:
+        """The request is about to be sent on this connection."""
+
+
+class Upstream:
+    """Sends requests; keeps an endpoint's connections for as long as its state is alive."""
+
+    def __init__(self) -> None:
+        self._pools: WeakKeyDictionary[EndpointState, Pool] = WeakKeyDictionary()
+        self._tls: SSLContext | None = None  # reading the system's certificates takes 20 ms
+
+    async def send(
+        self,
+        request: UpstreamRequest,
+        lease: Lease,
+        attempt: Attempt,
+        *,
+        connect_seconds: float,
+        fresh: bool = False,
+    ) -> bool:
+        """Write the request on a kept connection, or a new one; the answer goes to the attempt.
+
+        `fresh` asks for a new one. Gives whether the connection had served before. Raises
+        RequestFailed when none can be made in time.
+        """
+        pool = self._pool_of(lease.state)
+        connection = None if fresh else pool.kept()
+        if connection is None:
+            connection = await _connected(pool, connect_seconds)
+        attempt.attach(connection)
+        connection.send(request.head, request.body, attempt)
+        return connection.reused
+
+    async def run(self) -> None:
+        """Close idle connections in time, until cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            now = monotonic()
+            for pool in list(self._pools.values()):
+                pool.sweep(now)
+
+    def close(self) -> None:
+        """Close what is idle."""
+        for pool in list(self._pools.values()):
+            pool.close()
+
+    def _pool_of(self, state: EndpointState) -> Pool:
+        pool = self._pools.get(state)
+        if pool is None:
+            pool = self._pools[state] = Pool(parse_origin(state.url), tls=self._tls_context())
+            finalize(state, pool.close)
+        return pool
+
+    def _tls_context(self) -> SSLContext:
+        if self._tls is None:
+            self._tls = client_tls()
+        return self._tls
+
+
+async def _connected(pool: Pool, seconds: float) -> Connection:
+    try:
+        async with asyncio.timeout(seconds):
+            return await pool.acquire(fresh=True)
+    except TimeoutError:
+        raise RequestFailed(timeout_fault(Clock.CONNECT, seconds)) from None
+    except TransportError as error:
+        fault = upstream_fault(FaultKind.UNREACHABLE, "the model server cannot be reached")
+        raise RequestFailed(fault) from error
