@@ -1,0 +1,1 @@
+"""What clients call: one file per surface, routes and nothing else."""
