@@ -296,7 +296,9 @@ class _Slot(msgspec.Struct, frozen=True):
     categories: tuple[str, str]
 
     def fits(self, model: ModelConfig) -> bool:
-        return self.capability in model.capabilities and model.category in self.categories
+        # A model of no category fits everywhere: the smallest file has one model and says little.
+        category_fits = not model.category or model.category in self.categories
+        return category_fits and self.capability in model.capabilities
 
 
 _CHAT = _Slot("chat", "chat", "chat", ("accuracy", "balanced"))

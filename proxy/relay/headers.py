@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parsers.events import Usage
 from proxy.transport import ResponseHead
 
 # TGI's and OpenAI's own accounts of a request; nothing that names hosts, cookies or caches.
@@ -21,9 +22,19 @@ PASSED_ON = frozenset(
     }
 )
 
+_COUNTS = (b"x-prompt-tokens", b"x-generated-tokens")
+
 
 def passed_on(head: ResponseHead) -> bytes:
     """The allowed ones, as header lines."""
     return b"".join(
         [b"%b: %b\r\n" % (name, value) for name, value in head.headers.items() if name in PASSED_ON]
     )
+
+
+def usage_in(head: ResponseHead) -> Usage | None:
+    """The token counts that TGI puts in headers, for its answers without details; else None."""
+    prompt, completion = (head.headers.get(name, b"") for name in _COUNTS)
+    if not (prompt.isdigit() and completion.isdigit() and len(prompt + completion) < 19):
+        return None
+    return Usage(prompt=int(prompt), completion=int(completion))

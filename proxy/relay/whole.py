@@ -9,7 +9,7 @@ from parsers.events import FaultKind, StreamEvent
 from proxy.errors import upstream_fault
 from proxy.outcome import Account, Clock
 from proxy.relay.base import Ending, Plan, Relay
-from proxy.relay.headers import passed_on
+from proxy.relay.headers import passed_on, usage_in
 from proxy.relay.verdict import Verdict
 from proxy.reply import JSON, Reply
 from proxy.transport import ResponseHead
@@ -48,6 +48,8 @@ class WholeRelay(Relay):
         if self._verdict.fault is not None:
             self.fail(self._verdict.fault)
             return
+        if self.account.usage is None and self._head is not None:
+            self.account.usage = usage_in(self._head)
         self._send(body, events)
 
     def _send(self, body: bytes, events: list[StreamEvent]) -> None:

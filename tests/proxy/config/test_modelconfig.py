@@ -467,3 +467,13 @@ def test_words_of_another_release_are_only_told() -> None:
         ),
         ("systemPreInstruction", "ignored: not supported by this version"),
     ]
+
+
+def test_a_model_without_a_category_is_the_default_for_all_it_can_do() -> None:
+    override = {"modelRef": "p::v1::only", "capabilities": ["chat", "autocomplete"]}
+
+    defaults = loaded(modelOverrides=[override]).defaults
+
+    assert {defaults.chat, defaults.fast_chat, defaults.code_completion} == {
+        ModelRef("p", "v1", "only")
+    }
