@@ -139,6 +139,11 @@ class SSEParser:
             return [SSEEvent("", value if value.isascii() else _utf8(value), self.last_event_id)]
         return self._feed(data)
 
+    @property
+    def completed(self) -> int:
+        """How many events the running `feed` has completed so far; for `on_unknown` to ask."""
+        return len(self._events)
+
     def close(self) -> list[SSEEvent]:
         """The last event, at a clean end of the body, if it is to be flushed. Raises as `feed`."""
         # Two line feeds end whatever line and block there are, and are nothing if there are none.

@@ -24,6 +24,7 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     model: str = ""  # empty: the client named none
     stream: bool = False
     include_usage: bool = False
+    fast: bool = False  # Cody's: the default model for fast answers, whatever `model` says
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
@@ -80,6 +81,12 @@ class UpstreamDialect(Protocol):
     def decode_body(self, body: bytes) -> list[StreamEvent]:
         """A whole, not streamed answer as the same events, terminal event included."""
 
+    def judge_body(self, body: bytes) -> list[StreamEvent]:
+        """As `decode_body`, for who needs to know how the answer ended and not what it says.
+
+        Events with content may be left out.
+        """
+
     def decode_error(self, status: int, body: bytes) -> Fault:
         """What a failed call was about, from whatever body came with it."""
 
@@ -98,6 +105,10 @@ class ClientDialect(Protocol):
     @property
     def keepalive(self) -> bytes:
         """What may be written between two frames to say "still here"; empty: nothing may."""
+
+    @property
+    def error_content_type(self) -> str:
+        """The content type of `encode_error`."""
 
     def peek(self, body: bytes) -> RequestHead:
         """Model and stream flag. Raises BadPayload, with a text for the client, on bad input."""
@@ -125,6 +136,13 @@ class ClientDialect(Protocol):
 
     def error_frame(self, fault: Fault, status: int) -> bytes:
         """The frame that tells of a failure after the first byte."""
+
+    def error_status(self, fault: Fault, status: int, *, streaming: bool) -> int:
+        """The status of an error answer, `status` itself in most dialects.
+
+        `streaming` says that a model server was asked for a stream, of which nothing has been
+        sent. 200 then means a stream of `error_frame` alone.
+        """
 
 
 class Untranslatable(ValueError):

@@ -13,7 +13,7 @@ from typing import Protocol
 from parsers.dialects import faults
 from parsers.dialects.stray import StrayLines
 from parsers.errors import BadPayload, FrameTooLarge
-from parsers.events import TERMINAL, Ended, Failed, Fault, FaultKind, StreamEvent
+from parsers.events import Ended, Failed, Fault, FaultKind, StreamEvent
 from parsers.sse import SSEEvent, SSEParser
 
 _TRUNCATED = Fault(FaultKind.TRUNCATED, "upstream", "upstream's answer broke off")
@@ -29,8 +29,15 @@ class PayloadReader(Protocol):
     def complete(self) -> bool:
         """Whether the answer is whole, should the body end here without an end mark."""
 
-    def read(self, payload: bytes, name: str) -> list[StreamEvent]:
-        """What one event says; a terminal event is the last. Raises BadPayload."""
+    @property
+    def started(self) -> bool:
+        """Whether the answer has begun."""
+
+    def read(self, payload: bytes, name: str, events: list[StreamEvent]) -> bool:
+        """Append what one event says; whether the last of it is terminal.
+
+        Raises BadPayload for what is not of the dialect, after appending what came before it.
+        """
 
 
 class AnswerDecoder:
@@ -46,9 +53,11 @@ class AnswerDecoder:
         self._decode_body = decode_body
         self._stray = StrayLines()
         self._parser = SSEParser(
-            flush_at_eof=True, max_event_bytes=max_event_bytes, on_unknown=self._stray.add
+            flush_at_eof=True, max_event_bytes=max_event_bytes, on_unknown=self._keep_stray
         )
-        self._started = False
+        # Told by a line `error: …`, and how many events of its read came before it.
+        self._fault: Fault | None = None
+        self._events_before_fault = 0
         self._over = False
 
     @property
@@ -85,31 +94,30 @@ class AnswerDecoder:
         self._over = True
         return events
 
+    def _keep_stray(self, name: bytes, value: bytes) -> None:
+        if name == b"error" and self._fault is None:
+            self._fault = faults.recognise(value, "error")
+            self._events_before_fault = self._parser.completed
+        self._stray.add(name, value)
+
     def _take_all(self, frames: list[SSEEvent]) -> list[StreamEvent]:
         # per token
         events: list[StreamEvent] = []
+        fault = self._fault
+        if fault is not None:  # what came after it does not count, however it was cut into reads
+            frames = frames[: self._events_before_fault]
         for frame in frames:
-            events += self._take(frame)
-            if events and isinstance(events[-1], TERMINAL):
+            try:
+                over = self._reader.read(frame.data, frame.event, events)
+            except BadPayload:
+                over = _read_odd(frame, events)
+            if over:
                 self._over = True
                 return events
-        if events:
-            self._started = True
-        if self._stray.fault is not None:
+        if fault is not None:
             self._over = True
-            events.append(Failed(self._stray.fault))
+            events.append(Failed(fault))
         return events
-
-    def _take(self, frame: SSEEvent) -> list[StreamEvent]:
-        # per token
-        payload = frame.data.strip()
-        if (not payload or payload.startswith(b":")) and frame.event != "error":
-            return []
-        try:
-            return self._reader.read(payload, frame.event)
-        except BadPayload:
-            fault = faults.recognise(payload, frame.event)
-            return [Failed(fault) if fault else _ODD]
 
     def _verdict(self) -> list[StreamEvent]:
         """How a body without an end mark ended."""
@@ -119,6 +127,16 @@ class AnswerDecoder:
             return [Failed(fault)]
         if self._reader.complete:
             return [Ended(marked=False)]
-        if stray and not self._started:
+        if stray and not self._reader.started:
             return self._decode_body(stray)
         return [Failed(_TRUNCATED)]
+
+
+def _read_odd(frame: SSEEvent, events: list[StreamEvent]) -> bool:
+    """A payload that its dialect cannot read: a broken keep-alive, an error, or a surprise."""
+    payload = frame.data.strip()
+    if (not payload or payload.startswith(b":")) and frame.event != "error":
+        return False
+    fault = faults.recognise(payload, frame.event)
+    events.append(Failed(fault) if fault else _ODD)
+    return True

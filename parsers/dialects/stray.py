@@ -6,9 +6,6 @@ a proxy in between may answer with a page or a whole JSON body where a stream wa
 
 from __future__ import annotations
 
-from parsers.dialects import faults
-from parsers.events import Fault
-
 # A whole answer fits; a stream of garbage does not.
 _MAX_BYTES = 1024 * 1024
 
@@ -17,14 +14,11 @@ class StrayLines:
     """The lines with a field name unknown to SSE, up to a limit; what is beyond it is dropped."""
 
     def __init__(self) -> None:
-        self.fault: Fault | None = None  # told by a line `error: …`, to be acted upon at once
         self._lines: list[bytes] = []
         self._room = _MAX_BYTES
 
     def add(self, name: bytes, value: bytes) -> None:
-        """Keep a line; the `on_unknown` of SSEParser."""
-        if name == b"error":
-            self.fault = faults.recognise(value, "error")
+        """Keep a line."""
         # A line without a colon is all name.
         line = name + b":" + value if value else name
         self._room -= len(line)

@@ -365,6 +365,29 @@ def test_usage_of_several_choices_is_added_up_and_a_final_report_replaces_it() -
     assert reports == [Usage(3, 1), Usage(3, 2), Usage(7, 7, cached=2), Usage(7, 9)]
 
 
+def test_an_error_for_a_reason_comes_after_all_that_its_chunk_says() -> None:
+    chunk = (
+        b'data: {"choices":[{"index":0,"text":"a","finish_reason":"error"},'
+        b'{"index":1,"text":"b"}],"usage":{"prompt_tokens":3,"completion_tokens":1}}\n\n'
+    )
+
+    *said, last = read(chunk + DONE)
+
+    assert said == [Started(), Text("a"), Text("b", 1), Usage(3, 1)]
+    assert isinstance(last, Failed)
+
+
+@pytest.mark.parametrize("size", [1, 1000])
+def test_an_error_line_ends_the_stream_where_it_stands(size: int) -> None:
+    body = FIRST + b'error: {"message":"gone","code":500}\n\n' + LAST + DONE
+
+    *said, last = read(*(body[at : at + size] for at in range(0, len(body), size)))
+
+    assert said == [Started("x", "m", 7), Text("a")]
+    assert isinstance(last, Failed)
+    assert last.fault.message == "gone"
+
+
 def test_an_error_event_ends_the_stream() -> None:
     error = b'data: {"error":{"message":"no","type":"server_error","param":null,"code":null}}\n\n'
 
@@ -496,18 +519,17 @@ def test_what_our_words_cannot_say_stays_readable_beside_them() -> None:
     )
 
 
-def test_a_choice_that_was_left_open_is_finished_for_the_client() -> None:
+def test_no_finish_reason_is_made_up() -> None:
     frames = write([Text("a"), Refusal("b", choice=1), Finished(FinishReason.LENGTH), Ended()])
 
     assert frames.count(b'"finish_reason":"length"') == 1
-    assert frames.endswith(
-        b'{"index":1,"text":"","logprobs":null,"finish_reason":"stop"}]}\n\ndata: [DONE]\n\n'
-    )
+    assert frames.count(b'"finish_reason":"') == 1
+    assert frames.endswith(DONE)
 
 
-def test_an_answer_without_a_word_has_one_empty_choice() -> None:
-    assert write([Ended()]).count(b'"finish_reason":"stop"') == 1
-    assert b'"text":"","logprobs":null,"finish_reason":"stop"' in (
+def test_an_answer_without_a_word_is_the_end_mark_and_whole_one_empty_choice() -> None:
+    assert write([Ended()]) == DONE
+    assert b'"choices":[{"index":0,"text":"","logprobs":null,"finish_reason":null}]' in (
         OPENAI_COMPLETIONS.encode_body([Ended()], IDENTITY)
     )
 
@@ -547,7 +569,7 @@ def test_a_whole_answer_folds_its_choices_and_their_logprobs() -> None:
         b'{"id":"cmpl-1","object":"text_completion","created":7,"model":"m","choices":['
         b'{"index":0,"text":"axbd","logprobs":{"tokens":["a","b"],"token_logprobs":[-1e0,-2e0]},'
         b'"finish_reason":"length"},'
-        b'{"index":1,"text":"c","logprobs":null,"finish_reason":"stop"}],'
+        b'{"index":1,"text":"c","logprobs":null,"finish_reason":null}],'
         b'"usage":{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}'
     )
 

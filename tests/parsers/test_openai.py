@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -441,6 +443,37 @@ def test_an_error_ends_the_stream_at_once(body: bytes, kind: FaultKind, message:
     assert (last.fault.kind, last.fault.message) == (kind, message)
 
 
+def test_an_error_for_a_reason_comes_after_all_that_its_chunk_says() -> None:
+    chunk = (
+        b'{"choices":[{"delta":{"content":"x"},"finish_reason":"error"},'
+        b'{"index":1,"delta":{"content":"y"}}],"usage":{"prompt_tokens":3,"completion_tokens":1}}'
+    )
+
+    *said, last = decoded(sse(chunk) + DONE)
+
+    assert said == [Text("x"), Text("y", 1), Usage(3, 1)]
+    assert isinstance(last, Failed)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"", sse(delta(b'"content":"b"')) + DONE),
+        (b"", sse(b'{"error":{"message":"later"}}')),
+        (b"", b'error: {"message":"later"}\n\n'),
+        (b'data: {"choices":[]}\n', DONE),
+    ],
+)
+def test_an_error_line_ends_the_stream_where_it_stands(before: bytes, after: bytes) -> None:
+    said = sse(delta(b'"content":"a"'))
+
+    events = decoded(said + before + b'error: {"message":"gone","code":500}\n\n' + after)
+
+    assert events[:-1] == [Text("a")]
+    assert isinstance(events[-1], Failed)
+    assert events[-1].fault.message == "gone"
+
+
 def test_an_error_after_the_finish_is_still_one() -> None:
     fault = fault_of(sse(delta(b"", b'"stop"')) + b'{"error":{"code":500,"message":"late"}}\n')
 
@@ -662,15 +695,26 @@ def test_words_that_openai_does_not_have_stay_readable() -> None:
     )
 
 
-def test_a_choice_without_a_reason_gets_one_before_done() -> None:
-    text, call = encoded(Text("x"), Ended()), encoded(ToolCall(0, "c", "f"), Ended())
+def test_no_finish_reason_is_made_up() -> None:
+    assert encoded(Text("x"), Ended()) == written(ROLE) + written(b'"content":"x"') + DONE
 
-    assert text.endswith(written(b"", b'"stop"') + DONE)
-    assert call.endswith(written(b"", b'"tool_calls"') + DONE)
+
+def test_calls_without_a_finish_reason_are_finished_as_calls() -> None:
+    frames = encoded(ToolCall(0, "c", "f"), Text("x", 1), Ended())
+
+    assert frames.endswith(written(b"", b'"tool_calls"') + DONE)
+    assert frames.count(b'"finish_reason":"') == 1
+
+
+def test_calls_with_a_finish_reason_keep_it() -> None:
+    frames = encoded(ToolCall(0, "c", "f"), Finished(R.LENGTH), Ended())
+
+    assert frames.endswith(written(b"", b'"length"') + DONE)
+    assert b'"tool_calls"}' not in frames
 
 
 def test_an_answer_without_any_choice_is_an_empty_one() -> None:
-    assert encoded(Ended()) == written(ROLE) + written(b"", b'"stop"') + DONE
+    assert encoded(Ended()) == written(ROLE) + DONE
 
 
 def test_a_call_without_an_id_gets_one_from_the_identity() -> None:
@@ -743,7 +787,7 @@ def test_a_whole_answer_is_folded() -> None:
             {
                 "index": 2,
                 "message": {"role": "assistant", "content": None, "refusal": "no"},
-                "finish_reason": "stop",
+                "finish_reason": None,
             },
         ],
         "usage": {
@@ -759,7 +803,22 @@ def test_a_whole_answer_without_any_choice_has_an_empty_one() -> None:
     body = msgspec.json.decode(OPENAI_CHAT.encode_body([Ended()], IDENTITY))
 
     assert body["choices"][0]["message"] == {"role": "assistant", "content": ""}
-    assert body["choices"][0]["finish_reason"] == "stop"
+    assert body["choices"][0]["finish_reason"] is None
+
+
+def test_a_whole_answer_ends_in_calls_or_as_the_server_said_and_no_other_way() -> None:
+    events: list[StreamEvent] = [
+        Text("a"),
+        ToolCall(0, "c", "f", 1),
+        ToolCall(0, "d", "f", 2),
+        Finished(R.LENGTH, 2),
+        Ended(),
+    ]
+
+    body = msgspec.json.decode(OPENAI_CHAT.encode_body(events, IDENTITY))
+
+    reasons = [choice["finish_reason"] for choice in body["choices"]]
+    assert reasons == [None, "tool_calls", "length"]
 
 
 @pytest.mark.parametrize("kind", list(FaultKind))
@@ -838,3 +897,42 @@ def test_what_is_written_whole_is_read_back_as_the_same_answer(
     again = OPENAI_CHAT.encode_body(OPENAI_CHAT.decode_body(body), IDENTITY)
 
     assert again == body
+
+
+WHOLE = [
+    b'{"choices":[{"index":0,"message":{"content":"a"},"finish_reason":"stop"}]}',
+    b'{"choices":[{"message":{"content":"a"},"finish_reason":"length"}],"usage":{"prompt_tokens":1}}',
+    b'{"choices":[{"index":0,"message":{"tool_calls":[{"id":"1","function":{"name":"f"}}]},'
+    b'"finish_reason":"stop"}],"usage":{"prompt_tokens":1,"completion_tokens":2}}',
+    b'{"choices":[{"index":0,"message":{"content":""},"finish_reason":"tool_calls"}]}',
+    b'{"choices":[{"index":1,"message":{"content":"a"},"finish_reason":"stop"}]}',
+    b'{"choices":[{"index":0,"text":"a","finish_reason":"stop","stop_reason":"x"}]}',
+    b'{"choices":[{"index":0,"finish_reason":"stop"},{"index":1,"finish_reason":"length"}]}',
+    b'{"choices":[{"index":0,"finish_reason":{}}]}',
+    b'{"choices":[]}',
+    b'{"error":{"message":"no"},"choices":[{"finish_reason":"stop"}]}',
+    b'{"choices":[{"index":0,"message":{"content":"\xff"},"finish_reason":"stop"}]}',
+    b'{"choices":[{"index":0,"message":{"content":"\\ud83d"},"finish_reason":"stop"}]}',
+    b"<html>",
+    b"",
+]
+
+
+def endings(events: Sequence[StreamEvent]) -> list[StreamEvent]:
+    return [event for event in events if isinstance(event, Finished | Usage | Failed | Ended)]
+
+
+@pytest.mark.parametrize("body", WHOLE)
+def test_a_body_that_is_only_judged_ends_as_the_one_that_is_read(body: bytes) -> None:
+    assert OPENAI_CHAT.judge_body(body) == endings(OPENAI_CHAT.decode_body(body))
+
+
+@given(st.sampled_from(WHOLE), st.data())
+def test_a_tampered_body_is_judged_as_it_is_read(body: bytes, data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(body)))
+    end = data.draw(st.integers(start, len(body)))
+    tampered = (
+        body[:start] + data.draw(st.sampled_from([b"", b"0", b'"', b"null", b"[]"])) + body[end:]
+    )
+
+    assert OPENAI_CHAT.judge_body(tampered) == endings(OPENAI_CHAT.decode_body(tampered))

@@ -172,13 +172,13 @@ def test_greedy_where_tgi_would_be(parameters: bytes, temperature: float | None)
 @pytest.mark.parametrize(
     ("parameters", "echo"),
     [
-        (b"{}", True),
-        (b'{"return_full_text":null}', True),
+        (b"{}", False),
+        (b'{"return_full_text":null}', False),
         (b'{"return_full_text":false}', False),
         (b'{"return_full_text":true}', True),
     ],
 )
-def test_a_whole_compat_answer_repeats_the_prompt_unless_told_not_to(
+def test_a_compat_answer_repeats_the_prompt_only_when_told_to(
     parameters: bytes, echo: bool
 ) -> None:
     assert TGI_COMPAT.decode_request(b'{"inputs":"Hi","parameters":%b}' % parameters).echo is echo
@@ -493,6 +493,16 @@ def test_an_error_in_a_field_of_its_own_ends_the_stream() -> None:
     assert last.fault.message == "gone"
 
 
+def test_an_error_line_ends_the_stream_where_it_stands() -> None:
+    body = MORE + b'error: {"message":"gone","code":500}\n\n' + LAST
+
+    for pieces in ([body], [body[at : at + 1] for at in range(len(body))]):
+        said, last = read(*pieces)
+
+        assert said == Text(" A")
+        assert isinstance(last, Failed)
+
+
 def test_a_bare_json_error_at_the_end_is_told() -> None:
     (said, last) = read(MORE + b'{"error":"Model is overloaded","error_type":"overloaded"}')
 
@@ -629,6 +639,7 @@ def test_details_are_told_only_if_asked() -> None:
 
 def test_a_finish_reason_that_is_not_known_is_not_made_up() -> None:
     assert write([Text("a"), Ended()]).endswith(b'"generated_text":"a","details":null}\n\n')
+    assert TGI.encode_body([Text("a"), Usage(1, 1), Ended()], IDENTITY) == b'{"generated_text":"a"}'
 
 
 def test_without_a_report_the_pieces_are_counted_and_no_input_length_is_named() -> None:

@@ -7,28 +7,22 @@ from collections.abc import Iterable
 import msgspec
 
 from parsers.chat import CompletionRequest, Operation, Request
-from parsers.dialects import client_input, faults
-from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Identity, Members, RequestHead
-from parsers.dialects.completions import decoder, encoder
+from parsers.dialects import client_input
+from parsers.dialects.base import Identity, Members
+from parsers.dialects.completions import encoder
+from parsers.dialects.completions.decoder import TextChunkReader
 from parsers.dialects.completions.request import decode_request, request_members
-from parsers.dialects.framing import AnswerDecoder
-from parsers.dialects.openai import envelope, errors
+from parsers.dialects.openai.surface import OpenAISurface
 from parsers.dialects.tgi_chat import TgiUntranslatable
-from parsers.events import Fault, StreamEvent
+from parsers.events import StreamEvent
 
 
-class OpenAICompletions:
+class OpenAICompletions(OpenAISurface):
     """OpenAI text completions. A server with habits of its own is a subclass with an `amend`."""
 
     name = "openai-completions"
     operation = Operation.COMPLETION
-    # The SDKs skip comments, if no `id:` line came before (upstreams.md 0).
-    keepalive = b": keep-alive\n\n"
-
-    # For servers
-
-    def amend(self, members: Members) -> None:
-        """Nothing: the server reads its dialect as it is."""
+    chunk_reader = TextChunkReader
 
     def encode_request(self, request: Request, model: str) -> bytes:
         """The request body, amended. Raises Untranslatable for a conversation."""
@@ -36,35 +30,9 @@ class OpenAICompletions:
         self.amend(members)
         return msgspec.json.encode(members)
 
-    def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> AnswerDecoder:
-        """A decoder for one streamed answer."""
-        return AnswerDecoder(decoder.TextReader(), decoder.decode_body, max_event_bytes)
-
-    def decode_body(self, body: bytes) -> list[StreamEvent]:
-        """A whole, not streamed answer as the same events, terminal event included."""
-        return decoder.decode_body(body)
-
-    def decode_error(self, status: int, body: bytes) -> Fault:
-        """What a failed call was about, from whatever body came with it."""
-        return faults.from_response(status, body)
-
-    # For clients
-
-    def peek(self, body: bytes) -> RequestHead:
-        """Model and stream flag. Raises BadPayload, with a text for the client, on bad input."""
-        return envelope.peek(body)
-
     def decode_request(self, body: bytes) -> CompletionRequest:
         """The whole request. Raises BadPayload, with a text for the client, on bad input."""
         return decode_request(body)
-
-    def forward(self, body: bytes, model: str, *, usage: bool, amend: Amend) -> bytes:
-        """The same request under the upstream's model name, asking for usage if told to."""
-        return envelope.forward(body, model, usage=usage, amend=amend)
-
-    def without_usage(self, frames: bytes) -> bytes:
-        """Whole frames as read, without those that only report usage."""
-        return envelope.without_usage(frames)
 
     def stream_encoder(
         self, identity: Identity, *, include_usage: bool
@@ -75,14 +43,6 @@ class OpenAICompletions:
     def encode_body(self, events: Iterable[StreamEvent], identity: Identity) -> bytes:
         """The whole answer folded from its events; there is no `Failed` among them."""
         return encoder.encode_body(events, identity)
-
-    def encode_error(self, fault: Fault, status: int) -> bytes:  # noqa: ARG002  OpenAI's body names no status
-        """The body of an error answer."""
-        return errors.encode_error(fault)
-
-    def error_frame(self, fault: Fault, status: int) -> bytes:  # noqa: ARG002  as above
-        """The frame that tells of a failure after the first byte."""
-        return errors.error_frame(fault)
 
 
 _NUMBER = msgspec.json.Decoder(float)

@@ -17,7 +17,6 @@ from parsers.events import (
     Ended,
     Failed,
     Finished,
-    FinishReason,
     Refusal,
     Started,
     StreamEvent,
@@ -67,14 +66,13 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
 class CompletionsEncoder:
     """One streamed answer: a chunk for each piece, a finish chunk for each choice, `[DONE]`.
 
-    A choice that the upstream ended without a reason gets one, for clients wait for it. After a
-    failure comes its error frame and nothing else.
+    No finish reason is made up: a choice that the upstream ended without one has no finish chunk.
+    After a failure comes its error frame and nothing else.
     """
 
     def __init__(self, identity: Identity, *, include_usage: bool) -> None:
         self._include_usage = include_usage
         self._usage: Usage | None = None
-        self._open: dict[int, bool] = {}  # by choice, false once it is finished
         self._head = b'data: {"id":%s,"object":"%s","created":%d,"model":%s,"choices":[' % (
             _json(identity.id),
             _OBJECT.encode(),
@@ -88,14 +86,11 @@ class CompletionsEncoder:
         # per token
         match event:
             case Text():
-                self._open[event.choice] = True
                 return self._chunk(_piece(event.choice, event.text, event.logprobs))
             case Refusal():
-                self._open[event.choice] = True
                 return self._chunk(_piece(event.choice, event.text))
             case Finished():
-                self._open[event.choice] = False
-                return self._chunk(_last(event))
+                return self._chunk(_whole(event.choice, "", _NULL, event))
             case Usage():
                 self._usage = event  # told at the end, when it is final
             case Failed():
@@ -113,22 +108,21 @@ class CompletionsEncoder:
         return self._head + _json(choice) + self._tail
 
     def _end(self) -> bytes:
-        unfinished = [choice for choice, open_ in self._open.items() if open_]
-        if not self._open:  # not a word was said
-            unfinished = [0]
-        frames = [self._chunk(_last(Finished(FinishReason.STOP, choice))) for choice in unfinished]
+        report = b""
         if self._include_usage and self._usage is not None:
-            frames.append(self._head + b'],"usage":%b}\n\n' % _json(usage_object(self._usage)))
-        return b"".join(frames) + b"data: [DONE]\n\n"
+            report = self._head + b'],"usage":%b}\n\n' % _json(usage_object(self._usage))
+        return report + b"data: [DONE]\n\n"
 
 
 def _piece(choice: int, text: str, logprobs: msgspec.Raw | None = None) -> _Choice:
     return _Choice(choice, text, _NULL if logprobs is None else logprobs, None)
 
 
-def _last(finished: Finished, text: str = "", logprobs: msgspec.Raw = _NULL) -> _Choice:
+def _whole(index: int, text: str, logprobs: msgspec.Raw, finished: Finished | None) -> _Choice:
+    if finished is None:
+        return _Choice(index, text, logprobs, None)
     return _Choice(
-        index=finished.choice,
+        index=index,
         text=text,
         logprobs=logprobs,
         finish_reason=finished.reason.value,
@@ -140,10 +134,10 @@ def _last(finished: Finished, text: str = "", logprobs: msgspec.Raw = _NULL) -> 
 class _Folded:
     """One choice while it is being put together."""
 
-    def __init__(self, choice: int) -> None:
+    def __init__(self) -> None:
         self.text: list[str] = []
         self.logprobs: list[msgspec.Raw] = []
-        self.finished = Finished(FinishReason.STOP, choice)
+        self.finished: Finished | None = None
 
 
 def encode_body(events: Iterable[StreamEvent], identity: Identity) -> bytes:
@@ -154,14 +148,14 @@ def encode_body(events: Iterable[StreamEvent], identity: Identity) -> bytes:
         if isinstance(event, Usage):
             usage = event
         elif isinstance(event, Text | Refusal | Finished):
-            _fold(event, choices.setdefault(event.choice, _Folded(event.choice)))
-    choices = choices or {0: _Folded(0)}
+            _fold(event, choices.setdefault(event.choice, _Folded()))
+    choices = choices or {0: _Folded()}
     body = _Body(
         id=identity.id,
         object=_OBJECT,
         created=identity.created,
         model=identity.model,
-        choices=tuple(_whole(choices[index]) for index in sorted(choices)),
+        choices=tuple(_folded(index, choices[index]) for index in sorted(choices)),
         usage=usage_object(usage) if usage else None,
     )
     return _json(body)
@@ -176,8 +170,8 @@ def _fold(event: Text | Refusal | Finished, choice: _Folded) -> None:
         choice.logprobs.append(event.logprobs)
 
 
-def _whole(choice: _Folded) -> _Choice:
-    return _last(choice.finished, "".join(choice.text), _joined(choice.logprobs))
+def _folded(index: int, choice: _Folded) -> _Choice:
+    return _whole(index, "".join(choice.text), _joined(choice.logprobs), choice.finished)
 
 
 def _joined(pieces: list[msgspec.Raw]) -> msgspec.Raw:

@@ -1,9 +1,18 @@
-"""Chunks of a chat completion, already decoded, as events."""
+"""Chunks of a completion, of a chat or of a text, as events."""
 
 from __future__ import annotations
 
 from parsers.dialects.openai.calls import Calls
-from parsers.dialects.openai.wire import ABSENT, CallDelta, Choice, Chunk, Counts, Delta, FirstChunk
+from parsers.dialects.openai.wire import (
+    ABSENT,
+    CHUNK,
+    FIRST_CHUNK,
+    CallDelta,
+    Choice,
+    Chunk,
+    Counts,
+    FirstChunk,
+)
 from parsers.errors import BadPayload
 from parsers.events import (
     Failed,
@@ -50,7 +59,10 @@ class ChunkReader:
     """Turns the chunks of one answer into events; knows which choices are still open."""
 
     def __init__(self) -> None:
+        # What `read` wants next: who answers, and when, is read until it has been told.
+        self.decode = FIRST_CHUNK.decode
         self.started = False
+        self._failed = False
         self._choices: dict[int, _ChoiceState] = {}
 
     @property
@@ -63,8 +75,8 @@ class ChunkReader:
         """Whether there was a choice, and each was finished."""
         return bool(self._choices) and all(state.finished for state in self._choices.values())
 
-    def read(self, chunk: Chunk, events: list[StreamEvent]) -> None:
-        """Append the events of one chunk; a `Failed` among them is the last.
+    def read(self, chunk: Chunk, events: list[StreamEvent]) -> bool:
+        """Append the events of one chunk; whether the last is a `Failed`.
 
         Raises BadPayload for numbers of choices or calls that no answer has.
         """
@@ -73,8 +85,11 @@ class ChunkReader:
             self._start(chunk, events)
         for choice in chunk.choices or ():
             self._read_choice(choice, events)
-        if chunk.usage is not None:
-            _read_usage(chunk.usage, events)
+        if chunk.usage is not None and (usage := usage_of(chunk.usage)) is not None:
+            events.append(self._total(usage, chunk))
+        if self._failed:
+            events.append(Failed(_FAILED))
+        return self._failed
 
     def release(self) -> list[StreamEvent]:
         """What open choices have still to say when the answer ends without their finish."""
@@ -84,10 +99,15 @@ class ChunkReader:
                 events += state.calls.finish()
         return events
 
+    def _total(self, usage: Usage, chunk: Chunk) -> Usage:  # noqa: ARG002  for the subclass
+        """The counts of the answer so far, now that this chunk reports these."""
+        return usage
+
     def _start(self, chunk: Chunk, events: list[StreamEvent]) -> None:
         # Azure's first chunk names nothing: it is about the prompt, the next one begins.
         if isinstance(chunk, FirstChunk) and (chunk.choices or chunk.usage):
             self.started = True
+            self.decode = CHUNK.decode
             events.append(Started(_text(chunk.id), _text(chunk.model), _seconds(chunk.created)))
 
     def _read_choice(self, choice: Choice, events: list[StreamEvent]) -> None:
@@ -102,13 +122,32 @@ class ChunkReader:
             if thought and (text := _plain(thought)):
                 events.append(Thinking(text, index))
             if delta.content or choice.logprobs is not ABSENT:
-                _read_content(choice, delta, index, events)
+                _read_content(choice, delta.content, index, events)
             if delta.refusal and (text := _plain(delta.refusal)):
                 events.append(Refusal(text, index))
             if delta.tool_calls:
                 _read_calls(choice, delta.tool_calls, state, index, events)
+        elif choice.text is not None:
+            _read_content(choice, choice.text, index, events)
         if choice.finish_reason:
-            _finish(choice, state, index, events)
+            self._finish(choice, state, index, events)
+
+    def _finish(
+        self, choice: Choice, state: _ChoiceState, index: int, events: list[StreamEvent]
+    ) -> None:
+        word = _plain(choice.finish_reason)
+        if word == _ERROR:
+            self._failed = True  # told when the chunk has said the rest: `Failed` is the last
+            return
+        if state.calls is not None:
+            events += state.calls.finish()
+        # A word that nobody knows is told as a stop, and stays in `raw`: encoders pass it on.
+        reason = _REASONS.get(word, FinishReason.STOP)
+        if word in _STOPS and state.calls is not None:  # Ollama, Gemini, TGI
+            reason = FinishReason.TOOL_CALLS
+        raw = _text(choice.native_finish_reason) or word
+        state.finished = True
+        events.append(Finished(reason, index, raw, _text(choice.stop_reason)))
 
     def _open(self, index: int) -> _ChoiceState:
         if len(self._choices) == _MAX_CHOICES:
@@ -117,9 +156,8 @@ class ChunkReader:
         return state
 
 
-def _read_content(choice: Choice, delta: Delta, index: int, events: list[StreamEvent]) -> None:
+def _read_content(choice: Choice, content: object, index: int, events: list[StreamEvent]) -> None:
     # per token
-    content = delta.content
     text = content if type(content) is str else _plain(content)
     logprobs = choice.logprobs
     if logprobs is ABSENT or bytes(logprobs) == b"null":
@@ -143,35 +181,19 @@ def _read_calls(
         events += state.calls.take(delta, position if whole else None)
 
 
-def _finish(choice: Choice, state: _ChoiceState, index: int, events: list[StreamEvent]) -> None:
-    word = _plain(choice.finish_reason)
-    if word == _ERROR:
-        events.append(Failed(_FAILED))
-        return
-    if state.calls is not None:
-        events += state.calls.finish()
-    # A word that nobody knows is told as a stop, and stays in `raw`: encoders pass it on.
-    reason = _REASONS.get(word, FinishReason.STOP)
-    if word in _STOPS and state.calls is not None:  # Ollama, Gemini, TGI
-        reason = FinishReason.TOOL_CALLS
-    raw = _text(choice.native_finish_reason) or word
-    state.finished = True
-    events.append(Finished(reason, index, raw, _text(choice.stop_reason)))
-
-
-def _read_usage(counts: Counts, events: list[StreamEvent]) -> None:
+def usage_of(counts: Counts) -> Usage | None:
+    """The counts as an event; None where nothing was counted."""
     prompt, completion = _count(counts.prompt_tokens), _count(counts.completion_tokens)
     if prompt is None and completion is None:
-        return
+        return None
     before, after = counts.prompt_tokens_details, counts.completion_tokens_details
-    usage = Usage(
+    return Usage(
         prompt=prompt or 0,
         completion=completion or 0,
         cached=_count(before.cached_tokens) if before else None,
         reasoning=_count(after.reasoning_tokens) if after else None,
         cache_write=_count(before.cache_write_tokens) if before else None,
     )
-    events.append(usage)
 
 
 def _plain(value: object) -> str:

@@ -1,177 +1,122 @@
-"""The bytes of a chat completion, streamed or whole, as events.
+"""The bytes of a completion, of a chat or of a text, streamed or whole, as events.
 
 Rules of upstreams.md 0: an error is looked for before anything else; `[DONE]` ends a stream and
-does not make it a success; an end without it is one only if every choice was finished; empty
-payloads and those that begin with a colon are broken keep-alives.
+does not make it a success; an end without it is one only if every choice was finished.
 """
 
 from __future__ import annotations
 
 import re
+from itertools import islice
 
 from parsers.dialects import faults, repair
-from parsers.dialects.base import MAX_EVENT_BYTES
-from parsers.dialects.openai.chunks import ChunkReader
-from parsers.dialects.openai.wire import CHUNK, FIRST_CHUNK, Chunk
+from parsers.dialects.openai.chunks import ChunkReader, usage_of
+from parsers.dialects.openai.wire import BARE, FIRST_CHUNK, BareChoice
 from parsers.dialects.repair import NOT_JSON
-from parsers.dialects.stray import StrayLines
-from parsers.errors import BadPayload, FrameTooLarge
-from parsers.events import Ended, Failed, Fault, FaultKind, StreamEvent
-from parsers.sse import SSEEvent, SSEParser
+from parsers.errors import BadPayload
+from parsers.events import (
+    TERMINAL,
+    Ended,
+    Failed,
+    Finished,
+    FinishReason,
+    StreamEvent,
+    Usage,
+)
 
 _DONE = b"[DONE]"
 
-_TRUNCATED = Fault(FaultKind.TRUNCATED, "upstream", "upstream's answer broke off")
-_NOT_JSON = Fault(FaultKind.PROTOCOL, "upstream", "upstream sent an event that is not its format")
-_NO_ANSWER = Fault(FaultKind.PROTOCOL, "upstream", "upstream sent something that is not an answer")
 
+class OpenAIReader:
+    """The payloads of one streamed answer."""
 
-class OpenAIDecoder:
-    """One streamed answer. After its terminal event it gives nothing more."""
-
-    def __init__(self, max_event_bytes: int = MAX_EVENT_BYTES) -> None:
-        self._stray = StrayLines()
-        self._parser = SSEParser(
-            flush_at_eof=True, max_event_bytes=max_event_bytes, on_unknown=self._stray.add
-        )
-        self._reader = ChunkReader()
-        self._decoder = FIRST_CHUNK
-        self._over = False
+    def __init__(self, chunks: ChunkReader) -> None:
+        self._chunks = chunks
 
     @property
-    def pending_bytes(self) -> int:
-        """How many of the bytes fed last belong to an event that is not complete."""
-        return 0 if self._over else self._parser.pending_bytes
+    def complete(self) -> bool:
+        """Whether each choice was finished."""
+        return self._chunks.finished_all
 
-    def feed(self, data: bytes) -> list[StreamEvent]:
-        """The events that these bytes complete.
+    @property
+    def started(self) -> bool:
+        """Whether a chunk has begun the answer."""
+        return self._chunks.started
 
-        Raises FrameTooLarge, with the events before it, beyond the event limit.
-        """
-        # per token
-        if self._over:
-            return []
-        try:
-            frames = self._parser.feed(data)
-        except FrameTooLarge as error:
-            complete = [event for event in error.events if isinstance(event, SSEEvent)]
-            raise FrameTooLarge(
-                str(error), kind=error.kind, events=self._take_all(complete)
-            ) from None
-        return self._take_all(frames)
-
-    def close(self) -> list[StreamEvent]:
-        """The last events: of an event without its blank line if it is whole, and the verdict."""
-        if self._over:
-            return []
-        events = self._take_all([event for event in self._parser.close() if _is_whole(event.data)])
-        if not self._over:
-            events += self._verdict()
-            self._over = True
-        return events
-
-    def _take_all(self, frames: list[SSEEvent]) -> list[StreamEvent]:
-        # per token
-        events: list[StreamEvent] = []
-        for frame in frames:
-            self._take(frame.data, frame.event, events)
-            if self._over:
-                return events
-        if self._stray.fault is not None:
-            self._fail(self._stray.fault, events)
-        return events
-
-    def _take(self, payload: bytes, name: str, events: list[StreamEvent]) -> None:
+    def read(self, payload: bytes, name: str, events: list[StreamEvent]) -> bool:
+        """Append what one payload says; whether that ends the answer. Raises BadPayload."""
         # per token
         try:
-            chunk = self._decoder.decode(payload)
+            chunk = self._chunks.decode(payload)
         except NOT_JSON:
-            self._take_odd(payload.strip(), name, events)
-            return
-        self._take_chunk(chunk, payload, name, events)
-
-    def _take_chunk(
-        self, chunk: Chunk, payload: bytes, name: str, events: list[StreamEvent]
-    ) -> None:
-        # per token
+            return self._read_odd(payload.strip(), name, events)
         if not chunk.choices or chunk.error or name == "error":
             fault = faults.recognise(payload, name)
             if fault is not None:
-                self._fail(fault, events)
-                return
-        try:
-            self._reader.read(chunk, events)
-        except BadPayload:
-            self._fail(_NOT_JSON, events)
-            return
-        if self._reader.started:
-            self._decoder = CHUNK
-        if events and type(events[-1]) is Failed:
-            self._over = True
+                events.append(Failed(fault))
+                return True
+        return self._chunks.read(chunk, events)
 
-    def _take_odd(self, payload: bytes, name: str, events: list[StreamEvent]) -> None:
-        """A payload that is no chunk: the end mark, a broken keep-alive, or a real surprise."""
+    def _read_odd(self, payload: bytes, name: str, events: list[StreamEvent]) -> bool:
+        """A payload that is no chunk: the end mark, one to be repaired, or several chunks."""
         if payload == _DONE:
-            events += self._reader.release()
-            events.append(Ended(proven=self._reader.finished_any))
-            self._over = True
-        elif name != "error" and (not payload or payload.startswith(b":")):
-            return
-        elif (chunk := _repaired(payload)) is not None:
-            self._take_chunk(chunk, payload, name, events)
-        elif pieces := _concatenated(payload):
-            for piece in pieces:
-                if not self._over:
-                    self._take(piece, name, events)
-        else:
-            self._fail(faults.recognise(payload, name) or _NOT_JSON, events)
-
-    def _fail(self, fault: Fault, events: list[StreamEvent]) -> None:
-        events.append(Failed(fault))
-        self._over = True
-
-    def _verdict(self) -> list[StreamEvent]:
-        """How a stream without an end mark ended."""
-        stray = self._stray.body
-        fault = faults.recognise(stray) if stray else None
-        if fault is not None:
-            return [Failed(fault)]
-        if self._reader.finished_all:
-            return [Ended(marked=False)]
-        if stray and not self._reader.started:
-            return decode_body(stray)
-        return [Failed(_TRUNCATED)]
+            events += self._chunks.release()
+            events.append(Ended(proven=self._chunks.finished_any))
+            return True
+        return any(self.read(value, name, events) for value in _values(payload))
 
 
 def decode_body(body: bytes) -> list[StreamEvent]:
     """A whole answer, or the error or the page that came in its place, as events."""
-    try:
-        answer = repair.decode(FIRST_CHUNK, body)
-    except BadPayload:
-        return [Failed(faults.from_response(200, body))]
-    if answer.error or not answer.choices:
-        return [Failed(faults.recognise(body) or _NO_ANSWER)]
     reader, events = ChunkReader(), list[StreamEvent]()
     try:
-        reader.read(answer, events)
+        answer = repair.decode(FIRST_CHUNK, body)
+        if answer.error or not answer.choices:
+            return [Failed(faults.from_response(200, body))]
+        failed = reader.read(answer, events)
     except BadPayload:
-        return [Failed(_NO_ANSWER)]
-    if not isinstance(events[-1], Failed):
-        events += [*reader.release(), Ended()]
-    return events
+        return [Failed(faults.from_response(200, body))]
+    return events if failed else [*events, *reader.release(), Ended()]
 
 
-def _is_whole(payload: bytes) -> bool:
-    """Whether an event without its blank line was cut by nothing but the blank line."""
-    payload = payload.strip()
-    return payload == _DONE or _repaired(payload) is not None
+def judge_body(body: bytes) -> list[StreamEvent]:
+    """What `decode_body` says of how a whole answer ended, without what was said in it.
 
-
-def _repaired(payload: bytes) -> Chunk | None:
+    The usual answer, one choice that stopped by itself or at its limit, is read by a struct that
+    holds no more than that; every other goes the long way.
+    """
     try:
-        return repair.decode(FIRST_CHUNK, payload)
-    except BadPayload:
+        answer = BARE.decode(body)
+    except NOT_JSON:
+        return _endings(body)
+    if answer.error or answer.choices is None or len(answer.choices) != 1:
+        return _endings(body)
+    reason = _plain_ending(answer.choices[0])
+    if reason is None:
+        return _endings(body)
+    usage = None if answer.usage is None else usage_of(answer.usage)
+    finished = Finished(reason, 0, reason.value)
+    return [finished, Ended()] if usage is None else [finished, usage, Ended()]
+
+
+_PLAIN_ENDINGS: dict[str, FinishReason] = {
+    "stop": FinishReason.STOP,
+    "length": FinishReason.LENGTH,
+}
+
+
+def _plain_ending(choice: BareChoice) -> FinishReason | None:
+    odd = choice.index != 0 or choice.native_finish_reason or choice.stop_reason
+    calls = choice.message.tool_calls if choice.message is not None else None
+    if odd or calls is not None:
         return None
+    word = choice.finish_reason
+    return _PLAIN_ENDINGS.get(word) if isinstance(word, str) else None
+
+
+def _endings(body: bytes) -> list[StreamEvent]:
+    kept = (Finished, Usage, *TERMINAL)
+    return [event for event in decode_body(body) if isinstance(event, kept)]
 
 
 # A tolerance, not a feature: what is larger or has more seams is refused, for each seam may cost
@@ -181,19 +126,29 @@ _MAX_CONCATENATED_BYTES = 1024 * 1024
 _SEAM = re.compile(rb"\}[ \t\r\n]{0,8}\{")
 
 
-def _concatenated(payload: bytes) -> list[bytes]:
-    """The JSON values that a server wrote into one payload; empty if it is not that."""
-    if len(payload) > _MAX_CONCATENATED_BYTES:
-        return []
+def _values(payload: bytes) -> list[bytes]:
+    """The chunks in a payload that is not simply one, repaired. Raises BadPayload if it has none.
+
+    Some servers write several JSON values into one payload.
+    """
+    payload = repair.repaired(payload)
     values: list[bytes] = []
     start = 0
-    for count, seam in enumerate(_SEAM.finditer(payload)):
-        if count == _MAX_SEAMS:
-            return []
-        value = payload[start : seam.start() + 1]
-        if _repaired(value) is not None:
-            values.append(value)
-            start = seam.end() - 1
-    if start == 0 or _repaired(payload[start:]) is None:
-        return []
+    if not _is_chunk(payload) and len(payload) <= _MAX_CONCATENATED_BYTES:
+        seams = [*islice(_SEAM.finditer(payload), _MAX_SEAMS + 1)]
+        for seam in seams if len(seams) <= _MAX_SEAMS else ():
+            value = payload[start : seam.start() + 1]
+            if _is_chunk(value):
+                values.append(value)
+                start = seam.end() - 1
+    if not _is_chunk(payload[start:]):
+        raise BadPayload("an event that is no chunk")
     return [*values, payload[start:]]
+
+
+def _is_chunk(payload: bytes) -> bool:
+    try:
+        FIRST_CHUNK.decode(payload)
+    except NOT_JSON:
+        return False
+    return True

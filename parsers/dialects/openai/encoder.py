@@ -36,8 +36,9 @@ _CALL = (
 class OpenAIEncoder:
     """One streamed answer: a role chunk per choice, deltas, a finish chunk per choice, `[DONE]`.
 
-    A choice that the upstream ended without a reason (TGI, after a tool call) gets one, for
-    clients wait for it. After a failure comes its error frame and nothing else.
+    No finish reason is made up: a choice that the upstream ended without one has no finish chunk,
+    unless it made calls (TGI), which is reason enough. After a failure comes its error frame and
+    nothing else.
     """
 
     def __init__(self, identity: Identity, *, include_usage: bool) -> None:
@@ -45,7 +46,7 @@ class OpenAIEncoder:
         self._include_usage = include_usage
         self._usage: Usage | None = None
         self._heads: dict[int, bytes] = {}  # of the choices that have had their role chunk
-        self._open: dict[int, FinishReason] = {}  # how each would end if nothing more were said
+        self._calling: dict[int, None] = {}  # the choices that made a call and have not finished
         self._head = b'data: {"id":%s,"object":"chat.completion.chunk","created":%d,"model":%s' % (
             _json(identity.id),
             identity.created,
@@ -117,19 +118,17 @@ class OpenAIEncoder:
             return b"", head
         head = self._head + b',"choices":[{"index":%d,"delta":{' % choice
         self._heads[choice] = head
-        self._open[choice] = FinishReason.STOP
         return head + b'"role":"assistant","content":""' + self._end, head
 
     def _call(self, event: ToolCall) -> bytes:
         call_id = event.id or made_up_id(self._identity, event)
         delta = _CALL % (event.call, _json(call_id), _json(event.name))
-        frames = self._delta(event.choice, delta)
-        self._open[event.choice] = FinishReason.TOOL_CALLS
-        return frames
+        self._calling[event.choice] = None
+        return self._delta(event.choice, delta)
 
     def _finish(self, event: Finished) -> bytes:
         role, head = self._opened(event.choice)
-        self._open.pop(event.choice, None)
+        self._calling.pop(event.choice, None)
         members = b'},"finish_reason":' + _json(event.reason)
         # What our words cannot say stays readable under OpenRouter's and vLLM's names.
         if event.raw is not None and event.raw != event.reason:
@@ -141,7 +140,7 @@ class OpenAIEncoder:
     def _done(self) -> bytes:
         role = b"" if self._heads else self._opened(0)[0]
         frames = [
-            self._finish(Finished(reason, choice)) for choice, reason in [*self._open.items()]
+            self._finish(Finished(FinishReason.TOOL_CALLS, choice)) for choice in [*self._calling]
         ]
         if self._include_usage and self._usage is not None:
             usage = _json(usage_object(self._usage))

@@ -78,7 +78,7 @@ class _Message(msgspec.Struct, omit_defaults=True):
 class _Choice(msgspec.Struct, omit_defaults=True):
     index: int
     message: _Message
-    finish_reason: str
+    finish_reason: str | None
     logprobs: Logprobs | None = None
     native_finish_reason: str | None = None
     stop_reason: str | None = None
@@ -165,17 +165,15 @@ class Answer:
 
 
 def _choice(index: int, folded: _Folded) -> _Choice:
-    finished = folded.finished or Finished(
-        FinishReason.TOOL_CALLS if folded.calls else FinishReason.STOP
-    )
-    return _Choice(
-        index=index,
-        message=_message(folded),
-        finish_reason=finished.reason,
-        logprobs=_joined(folded.logprobs),
-        native_finish_reason=finished.raw if finished.raw != finished.reason else None,
-        stop_reason=finished.stop,
-    )
+    finished = folded.finished
+    if finished is None and folded.calls:  # TGI names no reason then; else none is made up
+        finished = Finished(FinishReason.TOOL_CALLS, index)
+    choice = _Choice(index, _message(folded), None, _joined(folded.logprobs))
+    if finished is not None:
+        choice.finish_reason = finished.reason
+        choice.native_finish_reason = finished.raw if finished.raw != finished.reason else None
+        choice.stop_reason = finished.stop
+    return choice
 
 
 def _message(folded: _Folded) -> _Message:

@@ -1,4 +1,4 @@
-"""The parts of a chat completion that mean something to us, whole or in chunks.
+"""The parts of a completion, of a chat or of a text, that mean something to us, whole or in chunks.
 
 Servers disagree about the types of nearly every leaf (`index: null`, `content` as a list,
 `finish_reason: ""`), and one odd leaf must not end a stream. So leaves are `object` and are
@@ -43,6 +43,7 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     index: object = 0
     delta: Delta | None = None
     message: Delta | None = None
+    text: object = None  # a text completion's
     finish_reason: object = None
     native_finish_reason: object = None  # OpenRouter's, and our own, extension
     stop_reason: object = None  # vLLM: the stop string that matched, or a token id
@@ -89,3 +90,30 @@ class FirstChunk(Chunk, frozen=True, gc=False):
 
 CHUNK: msgspec.json.Decoder[Chunk] = msgspec.json.Decoder(Chunk)
 FIRST_CHUNK: msgspec.json.Decoder[Chunk] = msgspec.json.Decoder(FirstChunk)
+
+
+class BareMessage(msgspec.Struct, frozen=True, gc=False):
+    """A message without what it says."""
+
+    tool_calls: msgspec.Raw | None = None
+
+
+class BareChoice(msgspec.Struct, frozen=True, gc=False):
+    """A choice without what it says."""
+
+    index: object = 0
+    message: BareMessage | None = None
+    finish_reason: object = None
+    native_finish_reason: object = None
+    stop_reason: object = None
+
+
+class BareAnswer(msgspec.Struct, frozen=True, gc=False):
+    """A whole answer without what it says."""
+
+    choices: list[BareChoice] | None = None
+    usage: Counts | None = None
+    error: object = None
+
+
+BARE: msgspec.json.Decoder[BareAnswer] = msgspec.json.Decoder(BareAnswer)

@@ -51,26 +51,29 @@ class TokenReader:
 
     complete = False  # the end mark is the only end
 
-    def read(self, payload: bytes, name: str) -> list[StreamEvent]:
-        """What one event says. Raises BadPayload."""
+    def __init__(self) -> None:
+        self.started = False
+
+    def read(self, payload: bytes, name: str, events: list[StreamEvent]) -> bool:
+        """Append what one event says; whether that ends the answer. Raises BadPayload."""
         # per token
-        if payload == b"[DONE]":  # not TGI's; some proxies put it after every stream
-            return []
-        frame = repair.decode(_FRAME, payload)
+        try:
+            frame = repair.decode(_FRAME, payload)
+        except BadPayload:
+            if payload.strip() == b"[DONE]":  # not TGI's; some proxies put it after every stream
+                return False
+            raise
         token, text = frame.token, frame.generated_text
+        if token is not None and token.text and not token.special:
+            self.started = True
+            events.append(Text(token.text))
         if text is not None:
-            return _spoken(token) + _end(frame.details)
-        if token is not None:
-            return _spoken(token)
-        fault = faults.recognise(payload, name)
-        return [Failed(fault)] if fault else []
-
-
-def _spoken(token: _Token | None) -> list[StreamEvent]:
-    # per token
-    if token is None or token.special or not token.text:
-        return []
-    return [Text(token.text)]
+            events += _end(frame.details)
+            return True
+        if token is None and (fault := faults.recognise(payload, name)) is not None:
+            events.append(Failed(fault))
+            return True
+        return False
 
 
 def _end(details: _Details | None) -> list[StreamEvent]:

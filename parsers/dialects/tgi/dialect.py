@@ -31,6 +31,7 @@ class TgiDialect(msgspec.Struct, frozen=True):
     compat: bool
     operation: Operation = Operation.COMPLETION
     keepalive: bytes = b":\n\n"  # as axum writes it
+    error_content_type: str = "application/json"
 
     # The client's side
 
@@ -78,6 +79,11 @@ class TgiDialect(msgspec.Struct, frozen=True):
         del status
         return encoder.error_frame(fault)
 
+    def error_status(self, fault: Fault, status: int, *, streaming: bool) -> int:
+        """The status as it is."""
+        del fault, streaming
+        return status
+
     # The server's side
 
     def amend(self, members: Members) -> None:
@@ -95,6 +101,10 @@ class TgiDialect(msgspec.Struct, frozen=True):
     def decode_body(self, body: bytes) -> list[StreamEvent]:
         """A whole answer as events, without Usage: TGI tells that in a header alone."""
         return decoder.decode_body(body)
+
+    def judge_body(self, body: bytes) -> list[StreamEvent]:
+        """As `decode_body`: the answers are short work."""
+        return self.decode_body(body)
 
     def decode_error(self, status: int, body: bytes) -> Fault:
         """What a failed call was about; a wrong key gives 401 without any body."""

@@ -81,8 +81,9 @@ def peek(body: bytes, *, compat: bool = False) -> RequestHead:
 def decode(body: bytes, *, compat: bool = False) -> CompletionRequest:
     """The request as a completion.
 
-    `compat` is for `POST /`: its body says whether to stream, and a whole answer repeats the
-    prompt unless told not to. In a stream `return_full_text` concerns TGI's last event alone.
+    `compat` is for `POST /`: its body says whether to stream. Where it does not say whether to
+    repeat the prompt, it is not repeated: TGI's own default there depends on a tag of the model
+    that nobody here knows.
     Raises BadPayload, also for what would change the answer and has no word in the hub.
     """
     request = client_input.decode(_REQUEST, body)
@@ -90,14 +91,13 @@ def decode(body: bytes, *, compat: bool = False) -> CompletionRequest:
     parameters = _NO_PARAMETERS if request.parameters is None else request.parameters
     _refuse_untranslatable(parameters)
     stream = compat and bool(request.stream)
-    echo = parameters.return_full_text
     return CompletionRequest(
         model="",
         prompt=request.inputs,
         stream=stream,
         include_usage=bool(parameters.details),
         sampling=_sampling(parameters),
-        echo=(compat and not stream) if echo is None else echo,
+        echo=bool(parameters.return_full_text),
         details=bool(parameters.details),
     )
 
