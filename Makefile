@@ -7,7 +7,7 @@ TIME   ?= 60
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run dev test check fmt lint types imports cover unit fuzz soak bench clean
+.PHONY: help run dev test check fmt lint types imports cover unit fuzz soak bench docs clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ soak: $(VENV)/.dev ## many mixed requests, then: nothing leaked, every book bala
 
 bench: $(VENV)/.run ## CPU per request and per token beside nginx (needs gcc and nginx)
 	$(BIN)/python tests/bench/run.py
+
+docs: $(VENV)/.run ## write docs/configuration.md anew from the schema
+	$(BIN)/penstock schema --markdown >docs/configuration.md
 
 clean: ## remove the virtual environment and everything made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* tests/bench/bin

@@ -1,4 +1,4 @@
-"""The command line: serve, demo, ask, schema."""
+"""The command line: what may be said on it; what is then done is elsewhere."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxy import __version__
-from proxy.app import Options, serve
+from proxy import __version__, commands
+from proxy.app import EX_UNAVAILABLE, Options, serve
 from proxy.ask import ask
-from proxy.config import json_schema
+from proxy.commands.resolve import FEATURES
 from proxy.demo import run_demo
-from proxy.providers import PROVIDERS
 
 EX_INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
@@ -36,12 +35,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="penstock", description="Streaming proxy for models.")
     parser.add_argument("--version", action="version", version=f"penstock {__version__}")
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    _add_serve(commands.add_parser("serve", help="serve a configuration"))
-    _add_ask(commands.add_parser("ask", help="stream one answer from a running penstock"))
-    _add_demo(commands.add_parser("demo", help="run the demo model server"))
-    schema = commands.add_parser("schema", help="print the configuration's JSON Schema")
-    schema.set_defaults(run=_schema)
+    names = parser.add_subparsers(metavar="COMMAND", required=True)
+    _add_serve(names.add_parser("serve", help="serve a configuration"))
+    _add_ask(names.add_parser("ask", help="stream one answer from a running penstock"))
+    _add_demo(names.add_parser("demo", help="run the demo model server"))
+    _add_check(names.add_parser("check", help="say what is wrong with a configuration"))
+    _add_resolve(names.add_parser("resolve", help="say which model a name means"))
+    _add_show(names.add_parser("show", help="print a configuration with everything merged"))
+    _add_diff(names.add_parser("diff", help="say what a new configuration would change"))
+    _add_convert(names.add_parser("convert", help="print what a completions block means"))
+    _add_schema(names.add_parser("schema", help="print the configuration's JSON Schema"))
     return parser
 
 
@@ -105,11 +108,81 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(options: argparse.Namespace) -> int:
-    asyncio.run(run_demo(options.host, options.port, options.pace, options.api_key))
+    try:
+        asyncio.run(run_demo(options.host, options.port, options.pace, options.api_key))
+    except OSError as error:
+        print(f"penstock demo: {error.strerror}", file=sys.stderr)  # noqa: T201 - for a person
+        return EX_UNAVAILABLE
     return 0
 
 
-def _schema(_: argparse.Namespace) -> int:
-    settings = {name: kind.settings for name, kind in PROVIDERS.items()}
-    sys.stdout.buffer.write(json_schema(settings))
-    return 0
+def _add_file(parser: argparse.ArgumentParser, name: str = "file") -> None:
+    parser.add_argument(name, type=Path, metavar=name.upper(), help="a configuration (JSONC)")
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.set_defaults(run=_check)
+
+
+def _check(options: argparse.Namespace) -> int:
+    return commands.check(options.file, sys.stdout, as_json=options.json)
+
+
+def _add_resolve(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    add = parser.add_argument
+    add("name", metavar="NAME", help="as a client says it; empty for the default")
+    add("--feature", choices=FEATURES, default="chat", help="what is asked for (%(default)s)")
+    add("--fast", action="store_true", help="a chat that asks to be fast")
+    parser.set_defaults(run=_resolve)
+
+
+def _resolve(options: argparse.Namespace) -> int:
+    return commands.resolve(
+        options.file,
+        options.name,
+        sys.stdout,
+        sys.stderr,
+        feature=options.feature,
+        fast=options.fast,
+    )
+
+
+def _add_show(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    parser.set_defaults(run=_show)
+
+
+def _show(options: argparse.Namespace) -> int:
+    return commands.show(options.file, sys.stdout, sys.stderr)
+
+
+def _add_diff(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser, "old")
+    _add_file(parser, "new")
+    parser.add_argument("--json", action="store_true", help="as one JSON object")
+    parser.set_defaults(run=_diff)
+
+
+def _diff(options: argparse.Namespace) -> int:
+    return commands.diff(options.old, options.new, sys.stdout, sys.stderr, as_json=options.json)
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    _add_file(parser)
+    parser.set_defaults(run=_convert)
+
+
+def _convert(options: argparse.Namespace) -> int:
+    return commands.convert(options.file, sys.stdout, sys.stderr)
+
+
+def _add_schema(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--markdown", action="store_true", help="as docs/configuration.md")
+    parser.set_defaults(run=_schema)
+
+
+def _schema(options: argparse.Namespace) -> int:
+    return commands.schema(sys.stdout.buffer, markdown=options.markdown)

@@ -15,8 +15,6 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from proxy.config.schema import Secret
-
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One address of a model server. `name` is what metrics and logs may show of it."""
@@ -24,7 +22,6 @@ class Endpoint(msgspec.Struct, frozen=True):
     name: str
     url: str
     base_path: str = ""  # what every route's path is appended to; no slash at its end
-    access_token: Secret | None = None
 
 
 class EndpointState(msgspec.Struct, weakref=True, eq=False):

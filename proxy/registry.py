@@ -20,10 +20,14 @@ from proxy.config.modelconfig import ModelConfig, ProviderConfig
 from proxy.config.modelref import ModelRef
 from proxy.config.problems import Problems
 from proxy.config.schema import Limits, Listen, Timeouts
+from proxy.config.secrets import SecretFiles
 from proxy.endpoints import EndpointPool, LiveState
 from proxy.errors import RequestFailed, client_fault
 from proxy.providers import PROVIDERS
 from proxy.providers.base import Provider
+
+# No name, and TGI's name for the one model that is there: its own clients send nothing else.
+_DEFAULT_NAMES = frozenset({"", "tgi"})
 
 
 class Model(msgspec.Struct, frozen=True, eq=False):
@@ -38,6 +42,7 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     max_output_tokens: int
     provider: Provider
     pool: EndpointPool
+    config: ModelConfig  # all that the file says of it; parts of it are secret
 
 
 class Client(msgspec.Struct, frozen=True):
@@ -52,6 +57,11 @@ class Client(msgspec.Struct, frozen=True):
         return self.models is None or model.label in self.models
 
 
+def key_digest(key: str) -> bytes:
+    """What is kept of a client's key: keys are long and random, so no slow hash is needed."""
+    return sha256(key.encode("utf-8", "surrogateescape")).digest()
+
+
 class Registry(msgspec.Struct, frozen=True, eq=False):
     """One generation of the configuration, ready to serve."""
 
@@ -63,14 +73,22 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
     timeouts: Timeouts
     limits: Limits
     listen: Listen  # read once, at the start
+    config: Config  # what all this was built from; parts of it are secret
     warnings: tuple[str, ...] = ()
+
+    @property
+    def secrets(self) -> SecretFiles:
+        """The files of secrets that it was built with."""
+        return self.config.secrets
 
     def resolve(self, name: str, operation: Operation) -> Model:
         """The model that a client means; the operation's default where it named none.
 
         Raises RequestFailed for a name that no model has.
         """
-        model = self.names.get(name) if name else self.defaults.get(operation)
+        model = self.names.get(name) if name else None
+        if model is None and name in _DEFAULT_NAMES:
+            model = self.defaults.get(operation)
         if model is None:
             raise RequestFailed(client_fault(FaultKind.UNKNOWN_MODEL, _unknown(name, operation)))
         return model
@@ -87,8 +105,9 @@ def check_provider(config: ProviderConfig, problems: Problems) -> None:
     kind = PROVIDERS[config.kind]
     settings = decode_strict(config.settings, kind.settings, config.path, problems)
     if settings is not None:
-        for place, message in kind.check(settings):
-            problems.add((*config.path, *place), message)
+        for found in kind.check(settings):
+            report = problems.warn if found.is_warning else problems.add
+            report((*config.path, *found.place), found.message)
 
 
 def build(data: bytes, generation: int, live: LiveState) -> Registry:
@@ -113,6 +132,7 @@ def build(data: bytes, generation: int, live: LiveState) -> Registry:
         timeouts=config.timeouts,
         limits=config.limits,
         listen=config.listen,
+        config=config,
         warnings=tuple(map(str, config.warnings)),
     )
 
@@ -134,13 +154,14 @@ def _model(config: ModelConfig, provider: Provider, pool: EndpointPool) -> Model
     return Model(
         ref=config.ref,
         label=str(config.ref),
-        display_name=config.display_name,
+        display_name=config.settings.display_name,
         upstream_name=config.upstream_name,
-        capabilities=config.capabilities,
-        max_input_tokens=config.context.max_input_tokens,
-        max_output_tokens=config.context.max_output_tokens,
-        provider=provider,
+        capabilities=config.settings.capabilities,
+        max_input_tokens=config.limits.max_input_tokens,
+        max_output_tokens=config.limits.max_output_tokens,
+        provider=provider.for_model(config),
         pool=pool,
+        config=config,
     )
 
 
@@ -152,7 +173,7 @@ def _defaults(config: Config, models: Mapping[ModelRef, Model]) -> dict[Operatio
 def _clients(config: Config) -> dict[bytes, Client]:
     clients = {}
     for each in config.clients:
-        digest = sha256(each.key.reveal().encode()).digest()
+        digest = key_digest(each.key.reveal())
         models = None if each.models is None else frozenset(map(str, each.models))
         clients[digest] = Client(each.name, digest, models)
     return clients

@@ -15,17 +15,39 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from proxy.config.problems import ConfigError
-from proxy.config.watch import Unreadable, digest_of, read, watch
+from proxy.config.watch import Content, Unreadable, digest_of, read, watch
 
-R = TypeVar("R")
+# Between two looks at the files of secrets. They are few, and rotate once a day.
+SECRETS_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
+
+
+class Secrets(Protocol):
+    """The secrets that a registry was built with and that stand in files of their own."""
+
+    digest: str
+    """Of what they held then."""
+
+    def now(self) -> str:
+        """The digest of what they hold at this moment; reads them."""
+
+
+class Built(Protocol):
+    """What is swapped."""
+
+    @property
+    def secrets(self) -> Secrets:
+        """What it was built with, besides the file."""
+
+
+R = TypeVar("R", bound=Built)
 
 
 class ReloadStatus(msgspec.Struct, frozen=True):
@@ -51,7 +73,7 @@ class Reloader(Generic[R]):
     `current` was built by the caller from `content`, as generation 1. `build` makes the next one
     from the file's bytes and the number of its generation; it raises `ConfigError`, and whatever
     else it raises leaves `current` in place too. `on_result` hears of every attempt, after it
-    took effect; it must not raise.
+    took effect; it must not raise. Every `secrets_seconds` the secrets' files are looked at.
     """
 
     def __init__(
@@ -61,10 +83,13 @@ class Reloader(Generic[R]):
         current: R,
         content: bytes,
         on_result: Callable[[ReloadStatus], None],
+        *,
+        secrets_seconds: float = SECRETS_SECONDS,
     ) -> None:
         self._path = path
         self._build = build
         self._on_result = on_result
+        self._secrets_seconds = secrets_seconds
         self._turn = asyncio.Lock()
         self._begun = 0
         self._completed = 0
@@ -74,17 +99,22 @@ class Reloader(Generic[R]):
         self.status = ReloadStatus(1, digest_of(content), now, now, "start")
 
     async def run(self, *, poll: bool = False) -> None:
-        """Reload at every change of the file, until cancelled; `poll` where nothing notifies."""
+        """Reload at every change of the file or a secret, until cancelled.
+
+        `poll` where nothing notifies.
+        """
         changed = partial(self.reload, "file changed")
-        await watch(self._path, changed, since=self.status.digest, poll=poll)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(watch(self._path, changed, since=self.status.digest, poll=poll))
+            group.create_task(self._watch_secrets())
 
     async def reload(self, reason: str) -> ReloadStatus:
         """Make the file as it is now what serves; the status after an attempt begun since the call.
 
         Attempts run one at a time. Calls that come during one share the next, under the reason of
-        the first of them. The content that serves already makes no new generation and ends an
-        earlier failure; a content that was refused is tried again, since what it refers to
-        (a secret's file, say) may have been mended.
+        the first of them. The content that serves already, with the same secrets, makes no new
+        generation and ends an earlier failure; a content that was refused is tried again, since
+        what it refers to (a secret's file, say) may have been mended.
         """
         arrived = self._begun
         async with self._turn:
@@ -101,14 +131,29 @@ class Reloader(Generic[R]):
         return self.status
 
     async def _attempt(self, reason: str) -> None:
-        found = await asyncio.to_thread(read, self._path)
+        found, secrets = await asyncio.to_thread(self._look)
         # From here to the end nothing awaits.
         if isinstance(found, Unreadable):
             self._refuse(reason, (found.reason,))
-        elif found.digest == self.status.digest:
+        elif found.digest == self.status.digest and secrets == self.current.secrets.digest:
             self._tell(self._keep(reason))
         else:
             self._replace(reason, found.data, found.digest)
+
+    def _look(self) -> tuple[Content | Unreadable, str]:
+        """The file as it is, and the digest of the secrets that what serves was built with."""
+        return read(self._path), self.current.secrets.now()
+
+    async def _watch_secrets(self) -> None:
+        """Reload when a secret's file holds something new; a refused one is not tried twice."""
+        seen = self.current.secrets.digest
+        while True:
+            await asyncio.sleep(self._secrets_seconds)
+            now = await asyncio.to_thread(self.current.secrets.now)
+            if now != seen:
+                seen = now
+                if now != self.current.secrets.digest or not self.status.ok:
+                    await self.reload("secret changed")
 
     def _replace(self, reason: str, data: bytes, digest: str) -> None:
         generation = self.status.generation + 1

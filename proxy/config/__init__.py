@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from proxy.config.clients import Client
 from proxy.config.decoder import decode_strict
 from proxy.config.jsonschema import json_schema
-from proxy.config.load import Client, Config, load, read_secret
-from proxy.config.modelconfig import ContextLimits, ModelConfig, ProviderConfig
+from proxy.config.load import Config, converted, load
+from proxy.config.modelconfig import ModelConfig, ProviderConfig
 from proxy.config.modelref import (
     BadModelRef,
     Defaults,
@@ -17,6 +18,7 @@ from proxy.config.modelref import (
 )
 from proxy.config.problems import ConfigError, Problem, Problems
 from proxy.config.schema import Block, Limits, Listen, Secret, Timeouts
+from proxy.config.secrets import SecretFiles, read_secret
 
 __all__ = [
     "BadModelRef",
@@ -24,7 +26,6 @@ __all__ = [
     "Client",
     "Config",
     "ConfigError",
-    "ContextLimits",
     "Defaults",
     "Limits",
     "Listen",
@@ -35,9 +36,11 @@ __all__ = [
     "Problems",
     "ProviderConfig",
     "Secret",
+    "SecretFiles",
     "Timeouts",
     "UnknownModel",
     "choose",
+    "converted",
     "decode_strict",
     "json_schema",
     "load",

@@ -12,15 +12,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType, UnionType
-from typing import Annotated, Literal, TypeVar, Union, cast, get_args, get_origin
+from typing import Annotated, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
-from msgspec.structs import FieldInfo
 
 from proxy.config.problems import Path, Problems
-from proxy.config.schema import EnvSecret, FileSecret, Secret, SecretUnavailable
-from proxy.config.wording import hint, quoted
+from proxy.config.schema import Block, EnvSecret, FileSecret, Secret, SecretUnavailable
+from proxy.config.wording import hint, listed, quoted, unsupported
 
 _S = TypeVar("_S", bound=msgspec.Struct)
 _T = TypeVar("_T")
@@ -78,6 +77,8 @@ def _decode(value: object, kind: object, path: Path, problems: Problems) -> obje
     """The value as this type; `_WRONG` after reporting why it is none."""
     kind = _narrowed(kind, value)
     bare, bounds = _without_bounds(kind)
+    if structs := _tagged(bare):
+        return _union(value, structs, path, problems)
     if bare is Secret:
         return _secret(value, path, problems)
     if isinstance(bare, type) and issubclass(bare, msgspec.Struct):
@@ -92,12 +93,41 @@ def _decode(value: object, kind: object, path: Path, problems: Problems) -> obje
 def _narrowed(kind: object, value: object) -> object:
     """Of `T | None`, the one that the value should be; any other type as it is."""
     bare, _ = _without_bounds(kind)
-    if get_origin(bare) not in (Union, UnionType) or NoneType not in get_args(bare):
+    if not _is_union(bare) or NoneType not in get_args(bare):
         return kind
     if value is None:
         return NoneType
     others = [member for member in get_args(bare) if member is not NoneType]
     return others[0] if len(others) == 1 else kind
+
+
+def _is_union(kind: object) -> bool:
+    return get_origin(kind) in (Union, UnionType)
+
+
+def _tagged(kind: object) -> Mapping[str, type[msgspec.Struct]]:
+    """The structs of a tagged union, by their tags; empty for any other type."""
+    members = get_args(kind) if _is_union(kind) else ()
+    structs = [each for each in members if isinstance(each, type) and issubclass(each, Block)]
+    return {str(struct.__struct_config__.tag): struct for struct in structs}
+
+
+def _union(
+    value: object, structs: Mapping[str, type[msgspec.Struct]], path: Path, problems: Problems
+) -> object:
+    """One of several structs, the one that the value's tag names."""
+    if not isinstance(value, dict):
+        return _leaf(value, dict, path, problems)
+    field = str(next(iter(structs.values())).__struct_config__.tag_field)
+    tag = value.get(field)
+    if isinstance(tag, str) and tag in structs:
+        rest = {key: member for key, member in value.items() if key != field}
+        return _struct(rest, structs[tag], path, problems)
+    if field in value:
+        problems.add((*path, field), unsupported(tag, structs))
+    else:
+        problems.add(path, f"{quoted(field)} is missing; known: {listed(structs)}")
+    return _WRONG
 
 
 def _without_bounds(kind: object) -> tuple[object, Sequence[object]]:
@@ -118,12 +148,12 @@ def _struct(value: object, struct: type[_S], path: Path, problems: Problems) -> 
     for key, field in fields.items():
         member: object = _WRONG
         if key in value:
-            member = _decode(value[key], field.type, (*path, key), problems)
-        elif field.required:
+            member = _decode(value[key], field.kind, (*path, key), problems)
+        elif field.is_required:
             problems.add(path, f"{quoted(key)} is missing")
         if not isinstance(member, _Wrong):
             members[field.name] = member
-        elif field.required:
+        elif field.is_required:
             complete = False
     return _built(struct, members, path, problems) if complete else _WRONG
 
@@ -138,9 +168,18 @@ def _built(
         return _WRONG
 
 
-@cache
-def _fields(struct: type[msgspec.Struct]) -> Mapping[str, FieldInfo]:
-    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+class _Field(NamedTuple):
+    name: str
+    kind: object
+    is_required: bool
+
+
+@cache  # looking into a struct takes longer than decoding one
+def _fields(struct: type[msgspec.Struct]) -> Mapping[str, _Field]:
+    return {
+        field.encode_name: _Field(field.name, field.type, field.required)
+        for field in msgspec.structs.fields(struct)
+    }
 
 
 def _report_unknown(
@@ -184,12 +223,21 @@ def _leaf(value: object, kind: object, path: Path, problems: Problems) -> object
     """A value that msgspec judges as a whole."""
     if kind is msgspec.Raw:
         return msgspec.Raw(msgspec.json.encode(value))
+    bare, bounds = _without_bounds(kind)
+    if type(value) is bare and not any(map(_is_limit, bounds)):
+        return value  # as it would be; msgspec builds its checker anew at each call
     try:
         # msgspec takes any type form; its signature knows only classes.
         return msgspec.convert(value, cast("type[object]", kind))
     except msgspec.ValidationError as error:
         problems.add(path, _worded(str(error), kind))
         return _WRONG
+
+
+def _is_limit(bound: object) -> bool:
+    """Whether there are values that it refuses; a description refuses none."""
+    limits = ("gt", "ge", "lt", "le", "multiple_of", "pattern", "min_length", "max_length")
+    return any(getattr(bound, limit, None) is not None for limit in limits)
 
 
 def _worded(message: str, kind: object) -> str:

@@ -2,41 +2,32 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import pathlib
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
-from parsers.jsonc import JSONCError, Positions, loads
-from proxy.config.decoder import decode_partly, items_of
-from proxy.config.modelconfig import Merged, ModelConfig, ProviderConfig, merge
+from proxy.config.clients import Client, clients_of
+from proxy.config.decoder import decode_partly
+from proxy.config.document import parsed
+from proxy.config.legacy import convert
+from proxy.config.legacy_defaults import Unavailable, unknown_provider
+from proxy.config.merge import merge
+from proxy.config.modelconfig import Merged, ModelConfig, ProviderConfig
 from proxy.config.modelref import Defaults, ModelRef, Names, spellings
-from proxy.config.problems import ConfigError, Path, Problem, Problems, Source
+from proxy.config.problems import Path, Problem, Problems, Source
 from proxy.config.schema import (
     PROVIDER_KINDS,
-    ClientKey,
-    EnvSecret,
-    FileSecret,
     Limits,
     Listen,
+    ModelConfiguration,
     ReadSecret,
-    Secret,
-    SecretUnavailable,
     SiteConfig,
     Timeouts,
 )
-from proxy.config.wording import hint, listed, nearest, quoted
-
-# Ten thousand models are some 2 MB. A wrong path must not cost minutes and gigabytes.
-MAX_CONFIG_BYTES = 16 * 1024 * 1024
-MAX_SECRET_BYTES = 64 * 1024
-
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_LINE_END = re.compile(rb"\r\n?|\n")
+from proxy.config.secrets import SecretFiles, SecretReader, read_secret
+from proxy.config.wording import listed, nearest, quoted
 
 _BLOCKS = ("modelConfiguration", "penstock")
 _TOP_LEVEL = (*_BLOCKS, "completions")
@@ -45,27 +36,41 @@ _TOP_LEVEL = (*_BLOCKS, "completions")
 _SLIP_LIKENESS = 0.8
 
 
-class Client(msgspec.Struct, frozen=True):
-    """One client that may use penstock; `models` is None where it may use all."""
-
-    name: str
-    key: Secret
-    models: frozenset[ModelRef] | None = None
-
-
 class Config(msgspec.Struct, frozen=True):
     """What a file says and implies. No `repr` of it, or of anything in it, shows a secret."""
 
+    site: SiteConfig  # the file with its models merged: what `show` prints
     providers: tuple[ProviderConfig, ...]
     models: tuple[ModelConfig, ...]
     defaults: Defaults
     names: Names
     clients: tuple[Client, ...]  # empty: nobody is asked for a key
-    timeouts: Timeouts
-    limits: Limits
-    listen: Listen
+    smart_context_window: bool  # the one thing of a `completions` block that has no other place
+    is_legacy: bool  # made from a `completions` block
     warnings: tuple[Problem, ...]
     source: Source
+    secrets: SecretFiles
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long penstock waits for a model server."""
+        return self.site.penstock.timeouts
+
+    @property
+    def limits(self) -> Limits:
+        """How much penstock takes at once."""
+        return self.site.penstock.limits
+
+    @property
+    def listen(self) -> Listen:
+        """Where penstock is reached."""
+        return self.site.penstock.listen
+
+    @property
+    def system_pre_instruction(self) -> str:
+        """The system message before every chat of a Cody client; empty for none."""
+        block = self.site.model_configuration
+        return "" if block is None else block.system_pre_instruction
 
     def problems(self) -> Problems:
         """A new, empty collection, for what is found in the providers' settings."""
@@ -74,14 +79,6 @@ class Config(msgspec.Struct, frozen=True):
 
 # Adds what is wrong with a provider's settings to the problems.
 CheckProvider: TypeAlias = Callable[[ProviderConfig, Problems], None]
-
-
-def read_secret(ref: EnvSecret | FileSecret) -> str:
-    """The secret in an environment variable or a file. Raises SecretUnavailable.
-
-    A relative path is one from the working directory. Line breaks at a file's end are dropped.
-    """
-    return _from_environment(ref.env) if isinstance(ref, EnvSecret) else _from_file(ref.file)
 
 
 def load(
@@ -96,59 +93,54 @@ def load(
     `kinds` are the types of provider that the caller can build. `check_provider` looks into their
     settings, so that what is wrong there is reported together with the rest.
     """
-    document, source = _parsed(_text(data), read_secret)
-    problems = Problems(source)
-    _check_keys(document, problems)
-    site = decode_partly(document, SiteConfig, (), problems) or SiteConfig()
+    secrets = SecretReader(read_secret)
+    site, problems = _site(data, secrets)
     merged = _merged(site, kinds, problems)
     if check_provider is not None:
         for provider in merged.providers:
             check_provider(provider, problems)
     names = spellings([model.ref for model in merged.models])
-    _warn_of_ambiguity(names, merged.models, problems)
+    _warn_of_shadows(names, merged.models, problems)
     _check_listen(site.penstock.listen, problems)
-    clients = _clients(site.penstock.clients or (), names, problems)
+    clients = clients_of(site.penstock.clients or (), names, problems)
     problems.raise_any()
     return Config(
+        site=replace(site, model_configuration=merged.block, completions=None),
         providers=merged.providers,
         models=merged.models,
         defaults=merged.defaults,
         names=names,
         clients=clients,
-        timeouts=site.penstock.timeouts,
-        limits=site.penstock.limits,
-        listen=site.penstock.listen,
+        smart_context_window=_is_smart(site),
+        is_legacy=site.model_configuration is None,
         warnings=problems.warnings,
-        source=source,
+        source=problems.source,
+        secrets=secrets.files(),
     )
 
 
-def _text(data: bytes) -> str:
-    if len(data) > MAX_CONFIG_BYTES:
-        raise _unreadable(f"larger than {MAX_CONFIG_BYTES} bytes")
-    try:
-        text = data.decode()
-    except UnicodeDecodeError as error:
-        start = error.start
-    else:
-        if text.startswith("\ufeff"):
-            raise _unreadable("begins with a byte order mark; save it as UTF-8 without one")
-        return text
-    # Not raised from the error above, which holds the whole file.
-    lines = _LINE_END.split(data[:start])
-    raise _unreadable("not UTF-8", len(lines), len(lines[-1].decode()) + 1)
+def converted(data: bytes) -> ModelConfiguration:
+    """What the `completions` block of a file means, tokens as they are written there.
+
+    Raises ConfigError, also for a file that has a `modelConfiguration` already. No secret is read.
+    """
+    site, problems = _site(data, lambda _: "")
+    if site.model_configuration is not None:
+        text = "it is there already, and takes the place of a completions block"
+        problems.add(("modelConfiguration",), text, at_key=True)
+    block = _block(site, problems)
+    if block is not None:
+        merge(block, PROVIDER_KINDS, problems)  # for its problems
+    problems.raise_any()
+    return block or ModelConfiguration()  # it is there, or a problem said why not
 
 
-def _parsed(text: str, read_secret: ReadSecret) -> tuple[object, Source]:
-    try:
-        return loads(text), Source(Positions(text), read_secret)
-    except JSONCError as error:
-        message = str(error).removesuffix(f" at line {error.line}, column {error.column}")
-        raise _unreadable(message, error.line, error.column) from None
-
-
-def _unreadable(message: str, line: int = 1, column: int = 1) -> ConfigError:
-    return ConfigError((Problem("", line, column, message),))
+def _site(data: bytes, read_secret: ReadSecret) -> tuple[SiteConfig, Problems]:
+    document, positions = parsed(data)
+    problems = Problems(Source(positions, read_secret))
+    _check_keys(document, problems)
+    read = _without_shadowed(document, problems)
+    return decode_partly(read, SiteConfig, (), problems) or SiteConfig(), problems
 
 
 def _check_keys(document: object, problems: Problems) -> None:
@@ -166,100 +158,66 @@ def _check_keys(document: object, problems: Problems) -> None:
             problems.warn(path, "this key stands here twice; the last one counts", at_key=True)
 
 
+def _without_shadowed(document: object, problems: Problems) -> object:
+    """The document without a `completions` block that a newer block makes void (spec 1.2)."""
+    if not isinstance(document, dict) or document.get("modelConfiguration") is None:
+        return document
+    if document.get("completions") is not None:
+        text = "ignored: modelConfiguration takes its place"
+        problems.warn(("completions",), text, at_key=True)
+    return {key: value for key, value in document.items() if key != "completions"}
+
+
 def _merged(site: SiteConfig, kinds: Collection[str], problems: Problems) -> Merged:
+    block = _block(site, problems)
+    if block is None:
+        return Merged(ModelConfiguration(), (), (), Defaults())
+    return merge(block, kinds, problems)
+
+
+def _block(site: SiteConfig, problems: Problems) -> ModelConfiguration | None:
+    """The newer block, or what the older one means; None where there is neither."""
     if site.model_configuration is not None:
-        return merge(site.model_configuration, kinds, problems)
-    if site.completions is not None:
-        text = "not supported by this version; write a modelConfiguration block"
-        problems.add(("completions",), text, at_key=True)
-    elif not problems.is_reported(()) and not problems.is_reported(("modelConfiguration",)):
-        problems.add((), '"modelConfiguration" is missing')
-    return Merged((), (), Defaults())
+        return site.model_configuration
+    if site.completions is None:
+        # What cannot be read is not missing.
+        unread: tuple[Path, ...] = ((), ("modelConfiguration",), ("completions",))
+        if not any(map(problems.is_reported, unread)):
+            problems.add((), '"modelConfiguration" is missing')
+        return None
+    if problems.is_reported_in(("completions",)):
+        return None
+    if (text := unknown_provider(site.completions.provider)) is not None:
+        problems.add(("completions", "provider"), text)
+        return None
+    try:
+        conversion = convert(site.completions)
+    except Unavailable as error:
+        problems.add(error.path, str(error))
+        return None
+    problems.move(conversion.places)
+    return conversion.block
 
 
-def _warn_of_ambiguity(names: Names, models: Sequence[ModelConfig], problems: Problems) -> None:
-    paths = {model.ref: model.path for model in models}
-    for spelling, (first, second, *_) in names.ambiguous.items():
-        text = f"{quoted(spelling)} may mean this model too; it means {quoted(str(first))}"
-        problems.warn(paths[second], text)
+def _is_smart(site: SiteConfig) -> bool:
+    return site.completions is None or site.completions.smart_context_window == "enabled"
+
+
+def _warn_of_shadows(names: Names, models: Sequence[ModelConfig], problems: Problems) -> None:
+    """Tells of each model that some or all of its shorter names mean another one."""
+    taken: dict[ModelRef, list[str]] = {}
+    for spelling, (first, *others) in names.ambiguous.items():
+        for other in others:
+            taken.setdefault(other, []).append(f"{quoted(spelling)} means {quoted(str(first))}")
+    reached = {ref for spelling, ref in names.refs.items() if spelling != str(ref)}
+    for model in models:
+        if model.ref in taken:
+            is_shadowed = model.ref not in reached
+            only = "only its full reference means this model" if is_shadowed else "ambiguous"
+            problems.warn(model.path, f"{only}: {', '.join(taken[model.ref])}, listed first")
 
 
 def _check_listen(listen: Listen, problems: Problems) -> None:
     if listen.port == listen.admin_port != 0 and listen.host == listen.admin_host:
         text = f"port {listen.port} is also that for clients"
         problems.add(("penstock", "listen", "adminPort"), text)
-
-
-def _clients(keys: Sequence[ClientKey], names: Names, problems: Problems) -> tuple[Client, ...]:
-    owners: dict[str, str] = {}  # by key
-    clients: dict[str, Client] = {}
-    for path, client in items_of(keys, ("penstock", "clients")):
-        if client.name in clients:
-            problems.add((*path, "name"), f"client {quoted(client.name)} specified twice")
-        _check_key(client, owners, (*path, "key"), problems)
-        models = _allowed(client.models, names, (*path, "models"), problems)
-        clients[client.name] = Client(client.name, client.key, models)
-        owners.setdefault(client.key.reveal(), client.name)
-    return tuple(clients.values())
-
-
-def _check_key(
-    client: ClientKey, owners: Mapping[str, str], path: Path, problems: Problems
-) -> None:
-    key = client.key.reveal()
-    if not key or key != key.strip():
-        problems.add(path, "a key must not be empty, nor begin or end with a space")
-    elif key in owners:
-        problems.add(path, f"client {quoted(owners[key])} has the same key")
-
-
-def _allowed(
-    models: Sequence[str] | None, names: Names, path: Path, problems: Problems
-) -> frozenset[ModelRef] | None:
-    """The models that these spellings mean."""
-    if models is None:
-        return None
-    refs = []
-    for place, model in items_of(models, path):
-        if model in names.refs:
-            refs.append(names.refs[model])
-        else:
-            text = f"unknown model {quoted(model)}; {hint(model, names.refs)}"
-            problems.add(place, text)
-    return frozenset(refs)
-
-
-def _from_environment(name: str) -> str:
-    # A key that was written here by mistake must not be shown.
-    if _ENV_NAME.fullmatch(name) is None:
-        raise SecretUnavailable("this is not the name of an environment variable")
-    text = os.environ.get(name)  # noqa: TID251 - the one place that reads it
-    if not text:
-        state = "is not set" if text is None else "is empty"
-        raise SecretUnavailable(f"environment variable {quoted(name)} {state}")
-    return text
-
-
-def _from_file(name: str) -> str:
-    try:
-        text = _content(pathlib.Path(name)).decode().rstrip("\r\n")
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-    except UnicodeDecodeError:
-        reason = "not UTF-8"
-    else:
-        if text:
-            return text
-        reason = "empty"
-    # Not raised from a decoding error, which holds the content.
-    raise SecretUnavailable(f"file {quoted(name)}: {reason}")
-
-
-def _content(path: pathlib.Path) -> bytes:
-    if not path.is_file():  # a pipe could keep us waiting for ever
-        raise FileNotFoundError(errno.ENOENT, "there is no such file")
-    with path.open("rb") as file:
-        content = file.read(MAX_SECRET_BYTES + 1)
-    if len(content) > MAX_SECRET_BYTES:
-        raise OSError(errno.EFBIG, f"larger than {MAX_SECRET_BYTES} bytes")
-    return content

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
@@ -44,14 +46,28 @@ class ConfigError(ValueError):
 class Source:
     """The file a configuration was made from, for those who look into it later.
 
-    It holds the file's text, secrets included, and has no `repr` to show it.
+    It holds the file's text, secrets included, and has no `repr` to show it. `moved` says where
+    parts come from that stand elsewhere in the file than what was made of them.
     """
 
-    __slots__ = ("positions", "read_secret")
+    __slots__ = ("moved", "positions", "read_secret")
 
-    def __init__(self, positions: Positions, read_secret: ReadSecret) -> None:
+    def __init__(
+        self,
+        positions: Positions,
+        read_secret: ReadSecret,
+        moved: Mapping[Path, Path] = MappingProxyType({}),
+    ) -> None:
         self.positions = positions
         self.read_secret = read_secret
+        self.moved = moved
+
+    def origin(self, path: Path) -> Path:
+        """Where in the file the value at the path comes from."""
+        for length in range(len(path), 0, -1):
+            if (place := self.moved.get(path[:length])) is not None:
+                return (*place, *path[length:])
+        return path
 
 
 class Problems:
@@ -78,9 +94,17 @@ class Problems:
         """What is doubtful, in the order of the file."""
         return _ordered(self._warnings)
 
+    def move(self, places: Mapping[Path, Path]) -> None:
+        """From now on, what is said of these paths is said of the places they come from."""
+        self.source = Source(self.source.positions, self.source.read_secret, places)
+
     def is_reported(self, path: Path) -> bool:
         """Whether something is wrong with the very value at the path."""
         return path in self._reported
+
+    def is_reported_in(self, path: Path) -> bool:
+        """Whether something is wrong with the value at the path, or with a part of it."""
+        return any(reported[: len(path)] == path for reported in self._reported)
 
     def add(self, path: Path, message: str, *, at_key: bool = False) -> None:
         """Something is wrong with the value at the path, or with its key.
@@ -103,6 +127,7 @@ class Problems:
             raise ConfigError(_ordered(self._found))
 
     def _problem(self, path: Path, message: str, *, at_key: bool) -> Problem:
+        path = self.source.origin(path)
         positions = self.source.positions
         position = positions.key(path) if at_key else positions.value(path)
         return Problem(dotted(path), position.line, position.column, message)

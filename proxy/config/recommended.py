@@ -1,7 +1,8 @@
 """The settings of models that are often self-hosted, so that a file need only name them.
 
-The values are those of the last public version of the original (spec 1.8). A change that would
-break those who host such a model, as a larger context window does, must not be made here.
+The values are those of the last public version of the original (spec 1.8, 1.9). A change that
+would break those who host such a model, as a larger context window does, needs a new `@version`.
+The tables are frozen, and what a file changes it changes in a copy (B-11).
 """
 
 from __future__ import annotations
@@ -9,18 +10,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-import msgspec
+from msgspec.structs import replace
 
-from proxy.config.schema import ClientSideModelConfig, ContextWindow, ModelOverride
+from proxy.config.overlay import overlay
+from proxy.config.schema import (
+    ClientSideModelConfig,
+    ContextWindow,
+    Knobs,
+    ModelOverride,
+    OpenAICompatibleModel,
+    SelfHostedClientSide,
+    SelfHostedModel,
+    SelfHostedOverride,
+)
 
-_STARCODER_KNOBS = {
-    "stopSequences": msgspec.Raw(b'["<|endoftext|>","<file_sep>"]'),
-    "endOfText": msgspec.Raw(b'"<|endoftext|>"'),
-}
+_NO_KNOBS = Knobs()
+_STARCODER_KNOBS = Knobs(
+    stop_sequences=("<|endoftext|>", "<file_sep>"), end_of_text="<|endoftext|>"
+)
 
 
 def _model(
-    ref: str, display_name: str, *capabilities: str, knobs: Mapping[str, msgspec.Raw] | None = None
+    ref: str, display_name: str, *capabilities: str, knobs: Knobs = _NO_KNOBS
 ) -> ModelOverride:
     return ModelOverride(
         model_ref=ref,
@@ -31,7 +42,8 @@ def _model(
         status="stable",
         tier="enterprise",
         context_window=ContextWindow(max_input_tokens=8192, max_output_tokens=4096),
-        client_side_config=ClientSideModelConfig(openaicompatible=dict(knobs or {})),
+        client_side_config=ClientSideModelConfig(openaicompatible=knobs),
+        server_side_config=OpenAICompatibleModel(),
     )
 
 
@@ -47,3 +59,38 @@ _MODELS = (
 RECOMMENDED: Mapping[str, ModelOverride] = MappingProxyType(
     {model.model_ref: model for model in _MODELS}
 )
+
+# By name and version, as `selfHostedModels` has them.
+SELF_HOSTED: Mapping[str, ModelOverride] = MappingProxyType(
+    {f"{model.model_name}@v1": model for model in _MODELS}
+)
+
+
+def self_hosted(entry: SelfHostedModel) -> ModelOverride:
+    """The model that an entry of a known name means."""
+    known = SELF_HOSTED[entry.model]
+    changes = entry.override or SelfHostedOverride()
+    model = overlay(
+        ModelOverride(
+            model_ref=f"{entry.provider}::{entry.api_version}::{known.model_name}",
+            display_name=changes.display_name,
+            context_window=changes.context_window,
+        ),
+        known,
+    )
+    return replace(
+        model,
+        client_side_config=ClientSideModelConfig(
+            openaicompatible=_knobs(changes.client_side_config, known)
+        ),
+        server_side_config=OpenAICompatibleModel(api_model=changes.server_side_config.api_model),
+    )
+
+
+def _knobs(changes: SelfHostedClientSide, known: ModelOverride) -> Knobs:
+    """The known knobs under those that the entry gives, in either form."""
+    given = overlay(Knobs(), changes)
+    if changes.openaicompatible is not None:
+        given = overlay(given, changes.openaicompatible)
+    client = known.client_side_config or ClientSideModelConfig()
+    return overlay(given, client.openaicompatible or Knobs())

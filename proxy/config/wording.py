@@ -40,3 +40,9 @@ def listed(words: Collection[str]) -> str:
     shown = ", ".join(map(quoted, islice(words, _LISTED_WORDS)))
     more = len(words) - _LISTED_WORDS
     return f"{shown} and {more} more" if more > 0 else shown or "none"
+
+
+def unsupported(given: object, known: Collection[str]) -> str:
+    """What to say of a kind that is none of those known; it may be no text at all."""
+    shown = quoted(given) if isinstance(given, str) else "this type"
+    return f"{shown} is not supported by this version; {hint(str(given), known)}"

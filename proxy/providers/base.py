@@ -6,18 +6,27 @@ A provider never opens a connection. It says what to send, `proxy.upstream` send
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeAlias
+from typing import Any
+from urllib.parse import parse_qsl
 
 import msgspec
 
 from parsers.chat import Operation
 from parsers.dialects.base import ClientDialect, UpstreamDialect
 from proxy import __version__
-from proxy.config.modelconfig import ProviderConfig
+from proxy.config.modelconfig import ModelConfig, ProviderConfig
+from proxy.config.schema import Secret
 from proxy.endpoints import Endpoint
 
-# A place inside a provider's settings, and what is wrong there.
-SettingsProblem: TypeAlias = tuple[tuple[str | int, ...], str]
+_SECRET_CHARS = 8  # shorter header values are words like "json"
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """What is wrong with a provider's settings, or only doubtful, and where in them."""
+
+    place: tuple[str | int, ...]
+    message: str
+    is_warning: bool = False
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -27,6 +36,14 @@ class Route(msgspec.Struct, frozen=True):
     path: str
     stream_path: str
     operation: Operation
+
+
+class Target(msgspec.Struct, frozen=True):
+    """An endpoint, and what every call to it carries besides."""
+
+    endpoint: Endpoint
+    headers: tuple[tuple[str, Secret], ...] = ()
+    query: Secret | None = None  # without its "?"
 
 
 class UpstreamCall(msgspec.Struct, frozen=True, gc=False):
@@ -51,24 +68,32 @@ class Provider:
     def __init__(
         self,
         config: ProviderConfig,
-        endpoints: Sequence[Endpoint],
+        targets: Sequence[Target],
         routes: Sequence[Route],
         *,
         asks_usage: bool = True,
+        verbose: bool = False,
     ) -> None:
         self.id = config.id
         self.display_name = config.display_name
         self.kind = config.kind
-        self.endpoints = tuple(endpoints)
+        self.endpoints = tuple(target.endpoint for target in targets)
         self.asks_usage = asks_usage
+        self.verbose = verbose  # its requests and answers are to be shown, redacted
         self._exact = {route.dialect.name: route for route in routes}
         self._default = {route.operation: route for route in reversed(routes)}
+        self._secrets = {target.endpoint.url: secrets_of(target) for target in targets}
         self._heads = {
-            (endpoint.url, path, stream): request_head(endpoint, path, stream=stream)
-            for endpoint in endpoints
+            (target.endpoint.url, path, stream): request_head(target, path, stream=stream)
+            for target in targets
             for route in routes
             for path, stream in ((route.path, False), (route.stream_path, True))
         }
+
+    def for_model(self, model: ModelConfig) -> Provider:
+        """The provider as this model is to be called: itself, unless paths differ by model."""
+        del model
+        return self
 
     def route_for(self, client: ClientDialect) -> Route | None:
         """The route in the client's own dialect, else the first for its operation.
@@ -76,6 +101,20 @@ class Provider:
         None where the provider does no such work.
         """
         return self._exact.get(client.name) or self._default.get(client.operation)
+
+    def secrets_for(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """What calls to this endpoint carry and error texts must not quote."""
+        return self._secrets[endpoint.url]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths that are called, below the endpoints' own."""
+        return sorted({path for _, path, _ in self._heads})
+
+    @property
+    def heads(self) -> frozenset[bytes]:
+        """What calls begin with, keys included: to be compared, never to be shown."""
+        return frozenset(self._heads.values())
 
     async def prepare(self, call: UpstreamCall, endpoint: Endpoint) -> UpstreamRequest:
         """The call as bytes for this endpoint; a provider that signs its calls overrides it."""
@@ -92,20 +131,28 @@ class ProviderKind(msgspec.Struct, frozen=True):
     """A line of the PROVIDERS table: how the file's settings become a provider."""
 
     settings: type[Any]  # each provider's own struct: only its file knows the fields
-    check: Callable[[Any], Iterable[SettingsProblem]]
+    check: Callable[[Any], Iterable[Finding]]
     build: Callable[[ProviderConfig, Any], Provider]
 
 
-def request_head(endpoint: Endpoint, path: str, *, stream: bool) -> bytes:
+def secrets_of(target: Target) -> tuple[str, ...]:
+    """Header values without their scheme, and the query's values; short ones could be any word."""
+    words = [value.reveal().rpartition(" ")[2] for _, value in target.headers]
+    words += [value for _, value in parse_qsl(target.query.reveal())] if target.query else []
+    return tuple(word for word in words if len(word) >= _SECRET_CHARS)
+
+
+def request_head(target: Target, path: str, *, stream: bool) -> bytes:
     """Request line and headers of a JSON POST, without length, id and blank line."""
+    endpoint = target.endpoint
+    query = "" if target.query is None else f"{'&' if '?' in path else '?'}{target.query.reveal()}"
     lines = [
-        f"POST {endpoint.base_path}{path} HTTP/1.1",
+        f"POST {endpoint.base_path}{path}{query} HTTP/1.1",
         f"host: {endpoint.name}",
         "content-type: application/json",
         f"accept: {'text/event-stream' if stream else 'application/json'}",
         "accept-encoding: identity",
         f"user-agent: penstock/{__version__}",
+        *(f"{name}: {value.reveal()}" for name, value in target.headers),
     ]
-    if endpoint.access_token is not None:
-        lines.append(f"authorization: Bearer {endpoint.access_token.reveal()}")
     return "".join(f"{line}\r\n" for line in lines).encode()

@@ -6,12 +6,21 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
+import msgspec
 from msgspec import Meta
 
 from proxy.config.schema import Block, Secret
 from proxy.endpoints import Endpoint
 from proxy.origin import parse_origin
-from proxy.providers.base import SettingsProblem
+from proxy.providers.base import Finding, Target
+from proxy.providers.wire import (
+    bearer,
+    header_problem,
+    split_query,
+    token_problem,
+    token_query,
+    url_problem,
+)
 
 
 class EndpointSettings(Block, frozen=True):
@@ -24,6 +33,13 @@ class EndpointSettings(Block, frozen=True):
     access_token: Annotated[Secret | None, Meta(description="Sent as `Authorization: Bearer`.")] = (
         None
     )
+    access_token_query: Annotated[
+        Secret | None, Meta(description="Sent in the query, as `access_token`.")
+    ] = None
+    headers: Annotated[
+        dict[str, Secret],
+        Meta(description="Sent with each request; then no token is sent but what stands here."),
+    ] = msgspec.field(default_factory=dict)
 
 
 class HostedSettings(Block, frozen=True):
@@ -37,6 +53,9 @@ class HostedSettings(Block, frozen=True):
         Literal["on", "off"],
         Meta(description='"off": do not ask the server for token counts, change no byte.'),
     ] = "on"
+    use_legacy_completions: Annotated[
+        bool, Meta(description="false: completions go to the chat route, as one message.")
+    ] = True
     enable_verbose_logs: Annotated[
         bool, Meta(description="Accepted for compatibility; has no effect in this version.")
     ] = False
@@ -44,45 +63,54 @@ class HostedSettings(Block, frozen=True):
         False
     )
 
+    @property
+    def is_verbose(self) -> bool:
+        """Whether its traffic is to be logged, under either name."""
+        return self.enable_verbose_logs or self.debug_connections
 
-def endpoint_problems(settings: HostedSettings) -> Iterator[SettingsProblem]:
+
+def endpoint_problems(settings: HostedSettings) -> Iterator[Finding]:
     """No endpoint at all, bad URLs, an address given twice, tokens that break a header."""
     if not settings.endpoints:
-        yield ("endpoints",), "at least one endpoint is needed"
-    times = Counter(endpoint.url for endpoint in settings.endpoints)
+        yield Finding(("endpoints",), "at least one endpoint is needed")
+    times = Counter(split_query(endpoint.url)[0] for endpoint in settings.endpoints)
     for index, endpoint in enumerate(settings.endpoints):
-        place = ("endpoints", index, "url")
-        if times[endpoint.url] > 1:
-            yield place, "this endpoint stands here more than once"
-        if (problem := url_problem(endpoint.url)) is not None:
-            yield place, problem
-        if endpoint.access_token is not None and not is_header_text(endpoint.access_token):
-            yield ("endpoints", index, "accessToken"), "the token cannot stand in a header"
+        place = ("endpoints", index)
+        if times[split_query(endpoint.url)[0]] > 1:
+            yield Finding((*place, "url"), "this endpoint stands here more than once")
+        yield from _endpoint_problems(endpoint, place)
 
 
-def url_problem(text: str) -> str | None:
-    """What is wrong with an endpoint's URL, or None."""
-    try:
-        parse_origin(text)
-    except ValueError as error:
-        return str(error)
-    return None
+def _endpoint_problems(
+    endpoint: EndpointSettings, place: tuple[str | int, ...]
+) -> Iterator[Finding]:
+    if (problem := url_problem(endpoint.url)) is not None:
+        yield Finding((*place, "url"), problem)
+    if (problem := token_problem(endpoint.access_token)) is not None:
+        yield Finding((*place, "accessToken"), problem)
+    for name, value in endpoint.headers.items():
+        if (problem := header_problem(name, value)) is not None:
+            yield Finding((*place, "headers", name), problem)
+    if endpoint.headers and (endpoint.access_token or endpoint.access_token_query):
+        text = "the endpoint's token is not sent, since it has headers of its own"
+        yield Finding((*place, "headers"), text, is_warning=True)
 
 
-def is_header_text(secret: Secret) -> bool:
-    """Whether a secret may stand in a header: visible ASCII, and not empty."""
-    text = secret.reveal()
-    return bool(text) and text.isascii() and text.isprintable()
-
-
-def endpoints_of(settings: Sequence[EndpointSettings], base_path: str) -> tuple[Endpoint, ...]:
+def targets_of(settings: Sequence[EndpointSettings], base_path: str) -> tuple[Target, ...]:
     """The endpoints; `base_path` stands in for a path that a URL does not have."""
-    return tuple(
-        Endpoint(
-            name=parse_origin(one.url).authority,
-            url=one.url,
-            base_path=parse_origin(one.url).path or base_path,
-            access_token=one.access_token,
-        )
-        for one in settings
-    )
+    return tuple(_target(one, base_path) for one in settings)
+
+
+def _target(settings: EndpointSettings, base_path: str) -> Target:
+    url, query = split_query(settings.url)
+    origin = parse_origin(url)
+    endpoint = Endpoint(name=origin.authority, url=url, base_path=origin.path or base_path)
+    if settings.headers:
+        return Target(endpoint, tuple(settings.headers.items()), _query(query))
+    if settings.access_token_query:
+        query = "&".join(filter(None, (query, token_query(settings.access_token_query))))
+    return Target(endpoint, bearer(settings.access_token), _query(query))
+
+
+def _query(text: str) -> Secret | None:
+    return Secret(text) if text else None

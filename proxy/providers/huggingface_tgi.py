@@ -8,15 +8,20 @@ from msgspec import Meta, structs
 
 from parsers.chat import Operation
 from parsers.dialects.completions import TGI_COMPLETIONS
+from parsers.dialects.prompt_chat import TGI_PROMPT_CHAT
 from parsers.dialects.tgi import TGI, TGI_COMPAT
 from parsers.dialects.tgi_chat import TGI_CHAT
 from proxy.config.modelconfig import ProviderConfig
-from proxy.providers.base import Provider, ProviderKind, Route
-from proxy.providers.hosted import HostedSettings, endpoint_problems, endpoints_of
+from proxy.providers.base import Provider, ProviderKind, Route, Target
+from proxy.providers.hosted import HostedSettings, endpoint_problems, targets_of
 
 _OPENAI_ROUTES = (
     Route(TGI_CHAT, "/chat/completions", "/chat/completions", Operation.CHAT),
     Route(TGI_COMPLETIONS, "/completions", "/completions", Operation.COMPLETION),
+)
+_CHAT_ONLY = (
+    Route(TGI_CHAT, "/chat/completions", "/chat/completions", Operation.CHAT),
+    Route(TGI_PROMPT_CHAT, "/chat/completions", "/chat/completions", Operation.COMPLETION),
 )
 _NATIVE_ROUTES = (
     Route(TGI, "/generate", "/generate_stream", Operation.COMPLETION),
@@ -37,18 +42,28 @@ class Settings(HostedSettings, frozen=True, kw_only=True):
 def build(config: ProviderConfig, settings: Settings) -> Provider:
     """The provider; the native routes stand beside `/v1`, whether or not the URL names it."""
     native = settings.dialect == "tgi"
-    endpoints = endpoints_of(settings.endpoints, "" if native else "/v1")
+    targets = targets_of(settings.endpoints, "" if native else "/v1")
     if native:
-        endpoints = tuple(
-            structs.replace(each, base_path=each.base_path.removesuffix("/v1"))
-            for each in endpoints
-        )
+        targets = tuple(map(_beside_v1, targets))
     return Provider(
         config,
-        endpoints,
-        _NATIVE_ROUTES if native else _OPENAI_ROUTES,
+        targets,
+        _routes(settings),
         asks_usage=settings.usage == "on",
+        verbose=settings.is_verbose,
     )
+
+
+def _routes(settings: Settings) -> tuple[Route, ...]:
+    if settings.dialect == "tgi":
+        return _NATIVE_ROUTES
+    return _OPENAI_ROUTES if settings.use_legacy_completions else _CHAT_ONLY
+
+
+def _beside_v1(target: Target) -> Target:
+    endpoint = target.endpoint
+    base_path = endpoint.base_path.removesuffix("/v1")
+    return structs.replace(target, endpoint=structs.replace(endpoint, base_path=base_path))
 
 
 HUGGINGFACE_TGI = ProviderKind(Settings, endpoint_problems, build)

@@ -2,39 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated
-
-from msgspec import Meta
+from msgspec import structs
 
 from proxy.config.modelconfig import ProviderConfig
-from proxy.config.schema import Block, Secret
-from proxy.providers.base import Provider, ProviderKind, SettingsProblem
-from proxy.providers.hosted import EndpointSettings, endpoints_of, is_header_text, url_problem
+from proxy.providers.base import Provider, ProviderKind
 from proxy.providers.openaicompatible import OPENAI_ROUTES
+from proxy.providers.service import ServiceSettings, service_problems, target_at
+from proxy.providers.wire import bearer
 
 _PUBLIC = "https://api.openai.com/v1"
 
-
-class Settings(Block, frozen=True, kw_only=True):
-    """`serverSideConfig` of type `openai`."""
-
-    access_token: Annotated[Secret, Meta(description="The API key.")]
-    endpoint: Annotated[str, Meta(description="Base URL; without a path it means /v1.")] = _PUBLIC
+# Sites name a route where they mean the base (spec 1.11, 4.2).
+ROUTE_SUFFIXES = ("/chat/completions", "/completions")
 
 
-def check(settings: Settings) -> Iterator[SettingsProblem]:
-    """A bad URL, a token that breaks a header."""
-    if (problem := url_problem(settings.endpoint)) is not None:
-        yield ("endpoint",), problem
-    if not is_header_text(settings.access_token):
-        yield ("accessToken",), "the token cannot stand in a header"
+class Settings(ServiceSettings, frozen=True, kw_only=True):
+    """`serverSideConfig` of type `openai`; a URL without a path means /v1."""
 
 
 def build(config: ProviderConfig, settings: Settings) -> Provider:
     """The provider."""
-    endpoint = EndpointSettings(url=settings.endpoint, access_token=settings.access_token)
-    return Provider(config, endpoints_of((endpoint,), "/v1"), OPENAI_ROUTES)
+    target = target_at(settings.endpoint or _PUBLIC, "/v1", ROUTE_SUFFIXES)
+    target = structs.replace(target, headers=bearer(settings.access_token))
+    return Provider(config, (target,), OPENAI_ROUTES)
 
 
-OPENAI = ProviderKind(Settings, check, build)
+OPENAI = ProviderKind(Settings, service_problems, build)

@@ -13,10 +13,15 @@ import msgspec
 import pytest
 
 from proxy.config.problems import ConfigError, Problem
+from proxy.config.schema import FileSecret, SecretUnavailable
+from proxy.config.secrets import SecretFiles, SecretReader, read_secret
 from proxy.config.watch import digest_of
 from proxy.reload import Reloader, ReloadStatus
 
 PATIENCE_SECONDS = 5.0
+
+
+NO_SECRETS = SecretFiles({})
 
 
 class Registry(msgspec.Struct, frozen=True, weakref=True):
@@ -24,12 +29,17 @@ class Registry(msgspec.Struct, frozen=True, weakref=True):
 
     content: bytes
     generation: int
+    secrets: SecretFiles = NO_SECRETS
 
 
 class Builder:
-    """Builds a `Registry`; refuses a content that begins with `bad`, and counts."""
+    """Builds a `Registry`; refuses a content that begins with `bad`, and counts.
 
-    def __init__(self) -> None:
+    Where it has the path of a `secret` it reads that too.
+    """
+
+    def __init__(self, secret: Path | None = None) -> None:
+        self.secret = secret
         self.contents: list[bytes] = []
 
     def __call__(self, content: bytes, generation: int) -> Registry:
@@ -43,18 +53,31 @@ class Builder:
                     Problem("models[1].name", 4, 9, "unknown key"),
                 )
             )
-        return Registry(content, generation)
+        return Registry(content, generation, self._secrets())
+
+    def _secrets(self) -> SecretFiles:
+        if self.secret is None:
+            return NO_SECRETS
+        reader = SecretReader(read_secret)
+        try:
+            reader(FileSecret(str(self.secret)))
+        except SecretUnavailable as error:
+            raise ConfigError((Problem("key", 1, 1, str(error)),)) from None
+        return reader.files()
 
 
 class Scene:
     """A file, what builds from it, the reloader, and all it told."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, secret: Path | None = None) -> None:
         self.path = path
-        self.build = Builder()
+        self.build = Builder(secret)
         self.told: list[ReloadStatus] = []
-        self.first = Registry(b"first", 1)
-        self.reloader = Reloader(path, self.build, self.first, b"first", self.told.append)
+        self.first = self.build(b"first", 1)
+        self.build.contents.clear()
+        self.reloader = Reloader(
+            path, self.build, self.first, b"first", self.told.append, secrets_seconds=0.01
+        )
 
     async def until(self, holds: Callable[[ReloadStatus], bool]) -> ReloadStatus:
         status = self.reloader.status
@@ -393,3 +416,89 @@ async def test_a_registry_that_no_request_holds_is_forgotten_at_the_swap(scene: 
     await scene.reloader.reload("SIGHUP")
 
     assert second() is None
+
+
+# Secrets in files of their own
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    secret = tmp_path / "secrets" / "key"
+    secret.parent.mkdir()
+    secret.write_text("one")
+    return secret
+
+
+@pytest.fixture
+def guarded(path: Path, secret: Path) -> Scene:
+    return Scene(path, secret)
+
+
+async def test_a_reload_reads_a_changed_secret_though_the_file_is_the_same(
+    guarded: Scene, secret: Path
+) -> None:
+    secret.write_text("two")
+
+    status = await guarded.reloader.reload("SIGHUP")
+
+    assert (status.generation, status.ok) == (2, True)
+    assert guarded.build.contents == [b"first"]
+    assert guarded.reloader.current.secrets.digest != guarded.first.secrets.digest
+
+
+async def test_a_reload_with_the_same_secret_makes_no_generation(
+    guarded: Scene, secret: Path
+) -> None:
+    secret.write_text("one\n")
+
+    status = await guarded.reloader.reload("SIGHUP")
+
+    assert (status.generation, status.ok) == (1, True)
+    assert guarded.build.contents == []
+
+
+async def test_a_secret_that_is_gone_leaves_what_serves(guarded: Scene, secret: Path) -> None:
+    secret.unlink()
+
+    status = await guarded.reloader.reload("SIGHUP")
+
+    assert (status.generation, status.ok) == (1, False)
+    assert guarded.reloader.current is guarded.first
+
+    secret.write_text("one")
+
+    assert (await guarded.reloader.reload("SIGHUP")).ok
+    assert guarded.reloader.current is guarded.first
+
+
+async def test_a_changed_secret_goes_live_by_itself(guarded: Scene, secret: Path) -> None:
+    async with guarded.running():
+        secret.write_text("two")
+        status = await guarded.until(lambda status: status.generation == 2)
+
+    assert status.reason == "secret changed"
+
+
+async def test_a_bad_secret_is_tried_once_and_its_repair_goes_live(
+    guarded: Scene, secret: Path
+) -> None:
+    async with guarded.running():
+        secret.write_text("")
+        await guarded.until(lambda status: not status.ok)
+        secret.write_text("two")
+        await guarded.until(lambda status: status.generation == 2)
+
+    assert [status.ok for status in guarded.told] == [False, True]
+
+
+async def test_a_secret_put_back_ends_the_failure_without_a_generation(
+    guarded: Scene, secret: Path
+) -> None:
+    async with guarded.running():
+        secret.write_text("")
+        await guarded.until(lambda status: not status.ok)
+        secret.write_text("one")
+        status = await guarded.until(lambda status: status.ok)
+
+    assert status.generation == 1
+    assert guarded.reloader.current is guarded.first

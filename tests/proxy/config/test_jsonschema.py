@@ -41,6 +41,23 @@ def with_server_side(settings: object) -> dict[str, object]:
     return {"modelConfiguration": {"providerOverrides": [provider]}}
 
 
+def with_model(settings: dict[str, object]) -> dict[str, object]:
+    return {"modelConfiguration": {"modelOverrides": [{"modelRef": "p::v1::m", **settings}]}}
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"completions": {"provider": "openai", "accessToken": {"env": "A"}}},
+        {"modelConfiguration": None, "completions": {}},
+        with_model({"serverSideConfig": {"type": "awsBedrock"}}),
+        with_model({"clientSideConfig": {"openaicompatible": {"chatTemperature": 0}}}),
+    ],
+)
+def test_what_is_right_is_valid(document: object) -> None:
+    validator().validate(document)
+
+
 def test_the_seed_is_valid() -> None:
     validator().validate(seed())
 
@@ -69,6 +86,14 @@ def test_a_full_penstock_block_is_valid() -> None:
         [],
         {},
         {"modelConfiguration": None},
+        {"completions": None},
+        {"completions": {"provider": 5}},
+        {"completions": {"chatModl": "x"}},
+        {"modelConfiguration": {"sourcegraph": {"modelFilters": {"allow": "x"}}}},
+        {"modelConfiguration": {"selfHostedModels": [{"provider": "p"}]}},
+        with_model({"serverSideConfig": {"type": "huggingface-tgi"}}),
+        with_model({"serverSideConfig": {"type": "awsBedrockProvisionedThroughput"}}),
+        with_model({"clientSideConfig": {"openaicompatible": {"chatMaxTokens": -1}}}),
         {"modelConfiguration": {"providerOverride": []}},
         {"modelConfiguration": {"providerOverrides": {}}},
         {"modelConfiguration": {"providerOverrides": [{"id": "a"}]}},
@@ -78,7 +103,7 @@ def test_a_full_penstock_block_is_valid() -> None:
         {"modelConfiguration": {"defaultModels": {"chat": "m"}}},
         with_server_side(None),
         with_server_side({}),
-        with_server_side({"type": "awsBedrock"}),
+        with_server_side({"type": "cohere"}),
         seed(penstock={"clients": []}),
         seed(penstock={"clients": [{"name": "a"}]}),
         seed(penstock={"clients": [{"name": "a", "key": {"env": "A", "file": "b"}}]}),

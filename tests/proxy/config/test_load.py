@@ -13,12 +13,15 @@ from hypothesis import strategies as st
 from msgspec import Meta
 
 from parsers.jsonc import loads
+from proxy.config.clients import Client
 from proxy.config.decoder import decode_strict
-from proxy.config.load import MAX_CONFIG_BYTES, MAX_SECRET_BYTES, Client, Config, load
+from proxy.config.document import MAX_CONFIG_BYTES
+from proxy.config.load import Config, load
 from proxy.config.modelconfig import ContextLimits, ProviderConfig
 from proxy.config.modelref import Defaults, ModelRef
 from proxy.config.problems import ConfigError, Problem, Problems
 from proxy.config.schema import Block, EnvSecret, FileSecret, Limits, Listen, Secret, Timeouts
+from proxy.config.secrets import MAX_SECRET_BYTES
 
 SEED = (Path(__file__).parents[2] / "fixtures" / "vectors" / "seed_site_config.jsonc").read_bytes()
 
@@ -57,7 +60,7 @@ def test_the_seed_gives_what_it_promises() -> None:
         msgspec.Raw(b'{"endpoints":[{"url":"http://starcoder.example.com/v1"}]}'),
     ]
     assert [model.ref for model in config.models] == [MIXTRAL, STARCODER]
-    assert [model.display_name for model in config.models] == [
+    assert [model.settings.display_name for model in config.models] == [
         "Mixtral 8x7B Instruct",
         "Starcoder2 7B",
     ]
@@ -65,13 +68,15 @@ def test_the_seed_gives_what_it_promises() -> None:
         "mixtral-8x7b-instruct",
         "starcoder2-7b",
     ]
-    assert [model.capabilities for model in config.models] == [
+    assert [model.settings.capabilities for model in config.models] == [
         ("chat", "autocomplete"),
         ("autocomplete",),
     ]
     for model in config.models:
-        assert model.context == ContextLimits(8192, 4096)
-        assert (model.status, model.category, model.tier) == ("stable", "balanced", "enterprise")
+        assert model.limits == ContextLimits(8192, 4096)
+        settings = model.settings
+        assert (settings.status, settings.category) == ("stable", "balanced")
+        assert settings.tier == "enterprise"
     assert config.defaults == Defaults(MIXTRAL, MIXTRAL, STARCODER)
     assert config.names.refs["starcoder2-7b"] == STARCODER
     assert config.clients == ()
@@ -108,7 +113,7 @@ EVERYTHING_WRONG = b"""{
   "modelConfiguration": {
     "providerOverrides": [
       {"id": "tgi", "displayNam": "TGI", "serverSideConfig": {"type": "huggingface-tgi"}},
-      {"id": "aws", "serverSideConfig": {"type": "awsBedrock"}},
+      {"id": "aws", "serverSideConfig": {"type": "awsBedrok"}},
       {"id": "tgi", "serverSideConfig": {"type": "openai"}},
       {"displayName": "nameless"},
     ],
@@ -136,8 +141,7 @@ def test_all_problems_come_at_once_each_with_its_place() -> None:
         "line 5, column 21: modelConfiguration.providerOverrides[0].displayNam:"
         ' unknown key "displayNam"; did you mean "displayName"?',
         "line 6, column 50: modelConfiguration.providerOverrides[1].serverSideConfig.type:"
-        ' "awsBedrock" is not supported by this version;'
-        ' known: "huggingface-tgi", "openaicompatible", "openai"',
+        ' "awsBedrok" is not supported by this version; did you mean "awsBedrock"?',
         "line 7, column 14: modelConfiguration.providerOverrides[2].id:"
         ' provider overrides: provider "tgi" specified twice',
         'line 8, column 7: modelConfiguration.providerOverrides[3]: "id" is missing',
@@ -189,11 +193,20 @@ def test_all_problems_come_at_once_each_with_its_place() -> None:
         ),
         (
             b'{"modelConfiguration": null,\n "completions": {"provider": "openai"}}',
+            Problem("completions", 2, 17, 'no models: provider "openai" needs "accessToken"'),
+        ),
+        (
+            b'{"completions": {"chatModel": 5}}',
+            Problem("completions.chatModel", 1, 31, "expected a string, got an integer"),
+        ),
+        (
+            b'{"completions": {"enabled": false}}',
+            Problem("completions.enabled", 1, 29, "completions are switched off"),
+        ),
+        (
+            b'{"completions": {"provider": "openaj"}}',
             Problem(
-                "completions",
-                2,
-                2,
-                "not supported by this version; write a modelConfiguration block",
+                "completions.provider", 1, 30, 'unknown provider "openaj"; did you mean "openai"?'
             ),
         ),
         (
@@ -202,7 +215,8 @@ def test_all_problems_come_at_once_each_with_its_place() -> None:
                 "modelConfiguration",
                 1,
                 2,
-                "no models: name one in modelOverrides or modelOverridesRecommendedSettings",
+                "no models: name one in modelOverrides, modelOverridesRecommendedSettings"
+                " or selfHostedModels",
             ),
         ),
     ],
@@ -226,8 +240,18 @@ def test_other_keys_of_a_site_configuration_are_told_once() -> None:
     )
 
 
-def test_a_completions_block_beside_the_newer_one_is_ignored() -> None:
-    assert load(b'{"completions": {"provider": "x"},' + SEED.strip()[1:]).warnings == ()
+@pytest.mark.parametrize("block", [b'{"provider": "x", "y": 1}', b"7", b"{}"])
+def test_a_completions_block_beside_the_newer_one_is_not_read(block: bytes) -> None:
+    config = load(b'{"completions": ' + block + b"," + SEED.strip()[1:])
+
+    text = "ignored: modelConfiguration takes its place"
+    assert config.warnings == (Problem("completions", 1, 2, text),)
+    assert not config.is_legacy
+    assert config.smart_context_window
+
+
+def test_a_completions_block_of_null_beside_the_newer_one_is_nothing() -> None:
+    assert load(b'{"completions": null,' + SEED.strip()[1:]).warnings == ()
 
 
 @pytest.mark.parametrize("slip", ["penstok", "Penstock", "penstocks"])
@@ -275,8 +299,23 @@ def test_a_name_that_fits_two_models_is_told() -> None:
     config = load(data)
 
     path = "modelConfiguration.modelOverrides[1].modelRef"
-    text = '"m" may mean this model too; it means "a::v1::m"'
+    text = 'ambiguous: "m" means "a::v1::m", listed first'
     assert config.warnings == (Problem(path, 8, 22, text),)
+
+
+def test_a_model_that_only_its_full_reference_reaches_is_told() -> None:
+    document = loads(SEED.decode())
+    assert isinstance(document, dict)
+    models = ("bigcode::v1::m", "bigcode::v2::m", "mistral::v1::m")
+    document["modelConfiguration"]["modelOverrides"] = [{"modelRef": ref} for ref in models]
+
+    warnings = load(msgspec.json.encode(document)).warnings
+
+    assert [warning.message for warning in warnings] == [
+        'only its full reference means this model: "bigcode/m" means "bigcode::v1::m",'
+        ' "m" means "bigcode::v1::m", listed first',
+        'ambiguous: "m" means "bigcode::v1::m", listed first',
+    ]
 
 
 @pytest.mark.parametrize(

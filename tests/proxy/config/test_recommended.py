@@ -8,12 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from proxy.config.recommended import RECOMMENDED
+from proxy.config.recommended import RECOMMENDED, SELF_HOSTED
+from proxy.config.schema import OpenAICompatibleModel
 
 _FILE = Path(__file__).parents[2] / "fixtures" / "vectors" / "recommended_models.json"
-TABLE = msgspec.json.decode(_FILE.read_bytes(), type=dict[str, Any])[  # Any: checked by use
-    "modelOverridesRecommendedSettings"
-]
+VECTORS = msgspec.json.decode(_FILE.read_bytes(), type=dict[str, Any])  # Any: checked by use
+TABLE = VECTORS["modelOverridesRecommendedSettings"]
 
 
 def test_the_table_has_the_same_models() -> None:
@@ -36,7 +36,12 @@ def test_a_model_has_the_published_settings(key: str) -> None:
     assert model.client_side_config is not None
     knobs = msgspec.json.encode(model.client_side_config.openaicompatible)
     assert msgspec.json.decode(knobs) == published["clientSideConfig"]["openAICompatible"]
-    assert model.server_side_config is None
+    assert model.server_side_config == OpenAICompatibleModel()
+    assert SELF_HOSTED[f"{model.model_name}@v1"] is model
+
+
+def test_self_hosted_models_are_the_same_by_another_name() -> None:
+    assert sorted(SELF_HOSTED) == sorted(VECTORS["selfHostedModels"])
 
 
 def test_the_table_cannot_be_changed() -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -9,9 +12,20 @@ from proxy.config.load import Config, load
 from proxy.config.modelconfig import ContextLimits, ModelConfig
 from proxy.config.modelref import Defaults, ModelRef
 from proxy.config.problems import ConfigError
-from proxy.config.schema import Secret
+from proxy.config.schema import (
+    ClientSideModelConfig,
+    ContextWindow,
+    Knobs,
+    ModelCost,
+    ModelOverride,
+    OpenAICompatibleModel,
+    Secret,
+)
 
 Json = dict[str, object]
+
+_FILE = Path(__file__).parents[2] / "fixtures" / "vectors" / "recommended_models.json"
+VECTORS = msgspec.json.decode(_FILE.read_bytes(), type=dict[str, Any])  # Any: checked by use
 
 SERVER: Json = {"type": "openaicompatible", "endpoints": [{"url": "http://a/v1"}]}
 PROVIDER: Json = {"id": "p", "serverSideConfig": SERVER}
@@ -63,18 +77,18 @@ def test_a_model_of_which_little_is_said() -> None:
 
     assert model == ModelConfig(
         ref=ModelRef("p", "v1", "m"),
-        display_name="m",
-        model_name="m",
-        capabilities=(),
-        category="",
-        status="",
-        tier="enterprise",
-        context=ContextLimits(4000, 4000),
-        client_side=None,
-        api_model=None,
+        settings=ModelOverride(
+            model_ref="p::v1::m",
+            display_name="m",
+            model_name="m",
+            tier="enterprise",
+            context_window=ContextWindow(max_input_tokens=4000, max_output_tokens=4000),
+        ),
         path=("modelConfiguration", "modelOverrides", 0, "modelRef"),
     )
-    assert model.upstream_name == "m"
+    assert (model.upstream_name, model.has_secret_name) == ("m", False)
+    assert model.limits == ContextLimits(4000, 4000)
+    assert model.knobs is None
 
 
 def test_a_model_of_which_everything_is_said() -> None:
@@ -87,9 +101,15 @@ def test_a_model_of_which_everything_is_said() -> None:
             "category": "accuracy",
             "status": "beta",
             "tier": "enterprise",
-            "contextWindow": {"maxInputTokens": 7, "maxOutputTokens": 8},
+            "contextWindow": {
+                "maxInputTokens": 7,
+                "maxOutputTokens": 8,
+                "maxUserInputTokens": 6,
+            },
+            "reasoningEffort": "low",
+            "modelCost": {"unit": "mtok", "inputTokenPennies": 0, "outputTokenPennies": 1.5},
             "clientSideConfig": {
-                "openaicompatible": {"stopSequences": ["<EOT>"], "chatTemperature": 0, "x": None}
+                "openaicompatible": {"stopSequences": ["<EOT>"], "chatTemperature": 0}
             },
             "serverSideConfig": {"type": "openaicompatible", "apiModel": "secret-name"},
         }
@@ -97,19 +117,57 @@ def test_a_model_of_which_everything_is_said() -> None:
 
     assert model == ModelConfig(
         ref=ModelRef("p", "v1", "org/m"),
-        display_name="M",
-        model_name="m-upstream",
-        capabilities=("chat",),
-        category="accuracy",
-        status="beta",
-        tier="enterprise",
-        context=ContextLimits(7, 8),
-        client_side=msgspec.Raw(b'{"stopSequences":["<EOT>"],"chatTemperature":0,"x":null}'),
-        api_model=Secret("secret-name"),
+        settings=ModelOverride(
+            model_ref="p::v1::org/m",
+            display_name="M",
+            model_name="m-upstream",
+            capabilities=("chat",),
+            category="accuracy",
+            status="beta",
+            tier="enterprise",
+            context_window=ContextWindow(
+                max_input_tokens=7, max_output_tokens=8, max_user_input_tokens=6
+            ),
+            reasoning_effort="low",
+            model_cost=ModelCost(unit="mtok", input_token_pennies=0, output_token_pennies=1.5),
+            client_side_config=ClientSideModelConfig(
+                openaicompatible=Knobs(stop_sequences=("<EOT>",), chat_temperature=0)
+            ),
+            server_side_config=OpenAICompatibleModel(api_model=Secret("secret-name")),
+        ),
         path=("modelConfiguration", "modelOverrides", 0, "modelRef"),
     )
-    assert model.upstream_name == "secret-name"
+    assert (model.upstream_name, model.has_secret_name) == ("secret-name", True)
     assert "secret-name" not in repr(model)
+
+
+def test_a_knob_that_is_zero_is_not_one_that_is_absent() -> None:
+    knobs = {"chatTemperature": 0, "chatMaxTokens": 0, "stopSequences": []}
+    model = model_from({"modelRef": "p::v1::m", "clientSideConfig": {"openaicompatible": knobs}})
+
+    assert model.knobs == Knobs(chat_temperature=0, chat_max_tokens=0, stop_sequences=())
+    assert model.knobs != Knobs()
+    assert msgspec.to_builtins(model.knobs) == {
+        "chatTemperature": 0,
+        "chatMaxTokens": 0,
+        "stopSequences": (),
+    }
+
+
+@pytest.mark.parametrize(
+    ("server_side", "name"),
+    [
+        ({"type": "openaicompatible"}, "m"),
+        ({"type": "openaicompatible", "apiModel": ""}, "m"),
+        ({"type": "awsBedrock", "latencyOptimization": "optimized"}, "m"),
+        ({"type": "awsBedrockProvisionedThroughput", "arn": "arn:aws:x"}, "arn:aws:x"),
+    ],
+)
+def test_the_name_upstream(server_side: Json, name: str) -> None:
+    model = model_from({"modelRef": "p::v1::m", "serverSideConfig": server_side})
+
+    assert model.upstream_name == name
+    assert model.has_secret_name is (name != "m")
 
 
 def test_what_a_provider_says_of_all_its_models_holds_where_they_say_nothing() -> None:
@@ -135,18 +193,18 @@ def test_what_a_provider_says_of_all_its_models_holds_where_they_say_nothing() -
         settings,
     )
 
-    assert (silent.capabilities, silent.category) == (("autocomplete",), "speed")
-    assert (silent.status, silent.context) == ("stable", ContextLimits(100, 50))
-    assert silent.client_side == msgspec.Raw(b'{"endOfText":"<EOT>"}')
+    assert (silent.settings.capabilities, silent.settings.category) == (("autocomplete",), "speed")
+    assert (silent.settings.status, silent.limits) == ("stable", ContextLimits(100, 50))
+    assert silent.knobs == Knobs(end_of_text="<EOT>")
     assert silent.upstream_name == "tgi"
-    assert (loud.capabilities, loud.category) == (("chat",), "speed")
-    assert (loud.status, loud.context) == ("beta", ContextLimits(100, 9))
-    assert loud.client_side == msgspec.Raw(b"{}")
+    assert (loud.settings.capabilities, loud.settings.category) == (("chat",), "speed")
+    assert (loud.settings.status, loud.limits) == ("beta", ContextLimits(100, 9))
+    assert loud.knobs == Knobs()
     assert loud.upstream_name == "m"
 
 
 def test_client_side_settings_of_no_kind_are_no_knobs() -> None:
-    assert model_from({"modelRef": "p::v1::m", "clientSideConfig": {}}).client_side is None
+    assert model_from({"modelRef": "p::v1::m", "clientSideConfig": {}}).knobs is None
 
 
 def test_models_keep_the_order_of_the_file() -> None:
@@ -174,7 +232,10 @@ def test_the_kind_must_be_one_that_can_be_built() -> None:
     assert [problem.message for problem in error.value.problems] == [text]
 
 
-KNOWN_KINDS = 'known: "huggingface-tgi", "openaicompatible", "openai"'
+KNOWN_KINDS = (
+    'known: "huggingface-tgi", "openaicompatible", "openai", "azureOpenAI", "fireworks",'
+    ' "anthropic", "awsBedrock", "google", "sourcegraph"'
+)
 
 
 @pytest.mark.parametrize(
@@ -191,9 +252,9 @@ KNOWN_KINDS = 'known: "huggingface-tgi", "openaicompatible", "openai"'
         ({"clientSideConfig": {"a": 1}}, ".clientSideConfig.a", 'unknown key "a"; known: none'),
         ({"serverSideConfig": {}}, ".serverSideConfig", f'"type" is missing; {KNOWN_KINDS}'),
         (
-            {"serverSideConfig": {"type": "awsBedrock"}},
+            {"serverSideConfig": {"type": "cohere"}},
             ".serverSideConfig.type",
-            f'"awsBedrock" is not supported by this version; {KNOWN_KINDS}',
+            f'"cohere" is not supported by this version; {KNOWN_KINDS}',
         ),
         (
             {"serverSideConfig": {"type": "hugingface-tgi"}},
@@ -269,10 +330,48 @@ def test_a_bad_provider(override: Json, place: str, message: str) -> None:
             "expected an integer, got true or false",
         ),
         (
-            {"serverSideConfig": {"type": "awsBedrockProvisionedThroughput"}},
+            {"serverSideConfig": {"type": "huggingface-tgi"}},
             ".serverSideConfig.type",
-            '"awsBedrockProvisionedThroughput" is not supported by this version;'
-            ' known: "openaicompatible"',
+            '"huggingface-tgi" is not supported by this version; known: "openaicompatible",'
+            ' "awsBedrockProvisionedThroughput", "awsBedrock"',
+        ),
+        (
+            {"serverSideConfig": {"apiModel": "tgi"}},
+            ".serverSideConfig",
+            '"type" is missing; known: "openaicompatible", "awsBedrockProvisionedThroughput",'
+            ' "awsBedrock"',
+        ),
+        (
+            {"serverSideConfig": {"type": ["a"]}},
+            ".serverSideConfig.type",
+            'this type is not supported by this version; known: "openaicompatible",'
+            ' "awsBedrockProvisionedThroughput", "awsBedrock"',
+        ),
+        ({"serverSideConfig": "x"}, ".serverSideConfig", "expected an object, got a string"),
+        (
+            {"serverSideConfig": {"type": "awsBedrockProvisionedThroughput"}},
+            ".serverSideConfig",
+            '"arn" is missing',
+        ),
+        (
+            {"serverSideConfig": {"type": "awsBedrock", "apiModel": "x"}},
+            ".serverSideConfig.apiModel",
+            'unknown key "apiModel"; known: "latencyOptimization"',
+        ),
+        (
+            {"clientSideConfig": {"openaicompatible": {"chatTemprature": 0}}},
+            ".clientSideConfig.openaicompatible.chatTemprature",
+            'unknown key "chatTemprature"; did you mean "chatTemperature"?',
+        ),
+        (
+            {"clientSideConfig": {"openaicompatible": {"chatMaxTokens": -1}}},
+            ".clientSideConfig.openaicompatible.chatMaxTokens",
+            "expected an integer >= 0",
+        ),
+        (
+            {"contextWindow": {"maxUserInputTokens": 0}},
+            ".contextWindow.maxUserInputTokens",
+            'validating model "p::v1::n": invalid max user input tokens',
         ),
         (
             {"capability": []},
@@ -326,15 +425,12 @@ def test_an_unknown_recommended_model() -> None:
 
 
 def test_no_model_at_all() -> None:
-    text = "no models: name one in modelOverrides or modelOverridesRecommendedSettings"
+    text = (
+        "no models: name one in modelOverrides, modelOverridesRecommendedSettings"
+        " or selfHostedModels"
+    )
 
     assert problems_of(modelOverrides=[]) == [("", text)]
-
-
-def test_models_of_a_later_release_are_refused_rather_than_dropped() -> None:
-    text = "selfHostedModels is not supported by this version; use modelOverrides"
-
-    assert problems_of(selfHostedModels=[{}]) == [("selfHostedModels", text)]
 
 
 def test_defaults_are_taken_as_written() -> None:
@@ -436,10 +532,9 @@ def test_a_default_that_is_no_reference(key: str, name: str) -> None:
     ]
 
 
-def test_what_the_vendor_would_list_is_only_told() -> None:
-    assert warnings_of(sourcegraph={}) == [
-        ("sourcegraph", "ignored: there is no built-in list of models; write null")
-    ]
+def test_a_system_instruction_is_carried() -> None:
+    assert loaded(systemPreInstruction="Be brief.").system_pre_instruction == "Be brief."
+    assert loaded().system_pre_instruction == ""
 
 
 def test_words_of_another_release_are_only_told() -> None:
@@ -448,25 +543,121 @@ def test_words_of_another_release_are_only_told() -> None:
         "capabilities": ["chat", "chatt", "autocomplete"],
         "category": "balance",
         "tier": "free",
-        "reasoningEffort": "low",
-        "contextWindow": {"maxUserInputTokens": 3},
+        "reasoningEffort": "hi",
     }
 
-    warnings = warnings_of(
-        modelOverrides=[MODEL, {**model, "modelRef": "p::v1::n"}], systemPreInstruction="x"
-    )
+    warnings = warnings_of(modelOverrides=[MODEL, {**model, "modelRef": "p::v1::n"}])
 
     assert warnings == [
         ("modelOverrides[1].capabilities[1]", 'unknown capability "chatt"; did you mean "chat"?'),
         ("modelOverrides[1].category", 'unknown category "balance"; did you mean "balanced"?'),
         ("modelOverrides[1].tier", 'ignored: every model is of the tier "enterprise"'),
-        ("modelOverrides[1].reasoningEffort", "ignored: not supported by this version"),
         (
-            "modelOverrides[1].contextWindow.maxUserInputTokens",
-            "ignored: not supported by this version",
+            "modelOverrides[1].reasoningEffort",
+            'unknown reasoning effort "hi"; did you mean "high"?',
         ),
-        ("systemPreInstruction", "ignored: not supported by this version"),
     ]
+
+
+SELF_HOSTED = VECTORS["selfHostedExamples"]
+
+
+def test_self_hosted_models_have_the_references_that_the_original_gives_them() -> None:
+    known = [vector for vector in SELF_HOSTED if vector["modelRef"] is not None]
+    ids = {vector["entry"]["provider"] for vector in known}
+
+    config = loaded(
+        providerOverrides=[{**PROVIDER, "id": name} for name in sorted(ids)],
+        modelOverrides=[],
+        selfHostedModels=[vector["entry"] for vector in known],
+    )
+
+    assert [str(model.ref) for model in config.models] == [vector["modelRef"] for vector in known]
+
+
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_an_override_of_a_self_hosted_model_replaces_only_what_it_names(wrapped: bool) -> None:
+    (vector,) = (vector for vector in SELF_HOSTED if "result" in vector)
+    entry, expected = vector["entry"], vector["result"]
+    override = dict(entry["override"])
+    if wrapped:  # as in modelOverrides
+        override["clientSideConfig"] = {"openaicompatible": override["clientSideConfig"]}
+        server_side = {"type": "openaicompatible", **override["serverSideConfig"]}
+        override["serverSideConfig"] = server_side
+
+    (model,) = loaded(modelOverrides=[], selfHostedModels=[{**entry, "override": override}]).models
+
+    assert str(model.ref) == vector["modelRef"]
+    assert model.settings.display_name == expected["displayName"]
+    assert model.limits == ContextLimits(
+        expected["contextWindow"]["maxInputTokens"], expected["contextWindow"]["maxOutputTokens"]
+    )
+    assert model.upstream_name == expected["apiModel"]
+    assert model.knobs == Knobs(
+        stop_sequences=tuple(expected["stopSequences"]),
+        end_of_text=expected["endOfText"],
+        chat_max_tokens=0,  # the original loses it (B-06)
+    )
+
+
+def test_an_override_does_not_leak_into_the_next_entry() -> None:
+    entries = [
+        {
+            "provider": "p",
+            "model": "starcoder2-7b@v1",
+            "apiVersion": version,
+            "override": override,
+        }
+        for version, override in (
+            ("a", {"displayName": "Mine", "clientSideConfig": {"endOfText": "<EOT>"}}),
+            ("b", {}),
+            ("c", None),
+        )
+    ]
+
+    models = loaded(modelOverrides=[], selfHostedModels=entries).models
+
+    assert [model.settings.display_name for model in models] == [
+        "Mine",
+        "Starcoder2 7B",
+        "Starcoder2 7B",
+    ]
+    texts = [model.knobs.end_of_text for model in models if model.knobs is not None]
+    assert texts == ["<EOT>", "<|endoftext|>", "<|endoftext|>"]
+
+
+def test_a_self_hosted_model_that_nobody_knows() -> None:
+    problems = problems_of(selfHostedModels=[{"provider": "p", "model": "starcoder2-7b"}])
+
+    text = 'no settings for "starcoder2-7b"; did you mean "starcoder2-7b@v1"?'
+    assert problems == [("selfHostedModels[0].model", text)]
+
+
+def test_a_self_hosted_model_with_a_window_of_nothing() -> None:
+    entry = {
+        "provider": "p",
+        "model": "starcoder2-7b@v1",
+        "override": {"contextWindow": {"maxInputTokens": 0}},
+    }
+
+    text = 'validating model "p::v1::starcoder2-7b": invalid max input tokens'
+    path = "selfHostedModels[0].override.contextWindow.maxInputTokens"
+    assert problems_of(selfHostedModels=[entry]) == [(path, text)]
+
+
+def test_the_merged_block_means_the_same_again() -> None:
+    config = loaded(
+        providerOverrides=[{**PROVIDER, "id": "mistral"}, PROVIDER],
+        modelOverridesRecommendedSettings=["mistral::v1::mixtral-8x22b-instruct"],
+        selfHostedModels=[{"provider": "p", "model": "starcoder2-7b@v1"}],
+    )
+
+    again = load(msgspec.json.encode(config.site))
+
+    assert again.site == config.site
+    assert [model.settings for model in again.models] == [m.settings for m in config.models]
+    assert again.defaults == config.defaults
+    assert again.warnings == config.warnings == ()
 
 
 def test_a_model_without_a_category_is_the_default_for_all_it_can_do() -> None:

@@ -1,0 +1,108 @@
+"""The `penstock` block: what the Sourcegraph format has no word for. Every key has a default."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from msgspec import Meta
+
+from parsers.dialects.base import MAX_EVENT_BYTES
+from proxy.config.schema.block import Block
+from proxy.config.schema.secret import Secret
+
+# One picture in base64, or some 8 million tokens: more than any context window.
+DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
+
+# A day is longer than any answer takes.
+_Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
+_Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+class ClientKey(Block, frozen=True):
+    """One client that may use penstock."""
+
+    name: Annotated[
+        str, Meta(min_length=1, description="Its name in logs and metrics; not a secret.")
+    ]
+    key: Annotated[
+        Secret, Meta(description="Its key, as sent in Authorization; a text, an env or a file.")
+    ]
+    models: Annotated[
+        Annotated[tuple[str, ...], Meta(min_length=1)] | None,
+        Meta(description="The models it may use; all if not given."),
+    ] = None
+
+
+class Timeouts(Block, frozen=True, omit_defaults=False):
+    """How long penstock waits for a model server."""
+
+    connect_seconds: Annotated[_Seconds, Meta(description="For a connection, TLS included.")] = 5.0
+    headers_seconds: Annotated[
+        _Seconds,
+        Meta(
+            description="From the request to the head of the answer. A busy server queues here, and"
+            " an answer that is not streamed is computed here."
+        ),
+    ] = 300.0
+    first_token_seconds: Annotated[
+        _Seconds,
+        Meta(description="From the head of a stream to its first event; long prompts take time."),
+    ] = 300.0
+    idle_seconds: Annotated[
+        _Seconds, Meta(description="Between two reads of a stream that has begun.")
+    ] = 60.0
+    total_seconds: Annotated[
+        _Seconds, Meta(description="For the whole request, retries included.")
+    ] = 3600.0
+
+
+class Limits(Block, frozen=True, omit_defaults=False):
+    """How much penstock takes at once."""
+
+    max_body_bytes: Annotated[
+        int, Meta(ge=1024, description="Largest request body; a larger one gets 413.")
+    ] = DEFAULT_MAX_BODY_BYTES
+    max_event_bytes: Annotated[
+        int, Meta(ge=1024, description="Largest event of a stream; a larger one ends the stream.")
+    ] = MAX_EVENT_BYTES
+    max_concurrent_requests: Annotated[
+        int, Meta(ge=1, description="Requests at the same time; one more gets 503.")
+    ] = 1024
+
+
+class Listen(Block, frozen=True, omit_defaults=False):
+    """Where penstock is reached. A change needs a restart."""
+
+    host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Address for clients. The default lets only this machine or pod in;"
+            ' "0.0.0.0" lets everybody in, who then should need a key.',
+        ),
+    ] = "127.0.0.1"
+    port: Annotated[_Port, Meta(description="Port for clients; 0 takes a free one.")] = 8080
+    admin_host: Annotated[
+        str,
+        Meta(
+            min_length=1,
+            description="Address for metrics, probes and reloads, which need no key.",
+        ),
+    ] = "127.0.0.1"
+    admin_port: Annotated[
+        _Port, Meta(description="Port for metrics, probes and reloads; 0 takes a free one.")
+    ] = 9090
+
+
+class Penstock(Block, frozen=True, omit_defaults=False):
+    """What the Sourcegraph format has no word for. Every key has a default."""
+
+    clients: Annotated[
+        Annotated[tuple[ClientKey, ...], Meta(min_length=1)] | None,
+        Meta(description="Who may use penstock; everybody if not given."),
+    ] = None
+    timeouts: Annotated[
+        Timeouts, Meta(description="How long penstock waits for a model server.")
+    ] = Timeouts()
+    limits: Annotated[Limits, Meta(description="How much penstock takes at once.")] = Limits()
+    listen: Annotated[Listen, Meta(description="Where penstock is reached.")] = Listen()
