@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ import uvloop
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from proxy.api.listeners import address_of, admin_app, client_app, started
+from proxy.api.listeners import address_of, admin_runner, client_runner, listening
 from proxy.config.problems import ConfigError
 from proxy.config.schema import Listen
 from proxy.config.watch import Content, read
@@ -51,6 +52,7 @@ class CannotStart(Exception):
 
 def serve(options: Options) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
+    _spare_the_collector()
     log = Log(sys.stdout.buffer)
     log.start()
     logging.basicConfig(level=logging.WARNING, handlers=[LogHandler(log)], force=True)
@@ -68,12 +70,23 @@ def serve(options: Options) -> int:
     return 0
 
 
+def _spare_the_collector() -> None:
+    """Let garbage collection look at young objects less often, and at our modules never.
+
+    Nearly everything that a request makes is freed by its reference counts; looking for cycles
+    every 700 objects costs 8 % of a request.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 50, 100)
+
+
 class Penstock(msgspec.Struct):
     """A running penstock, and where it is reached."""
 
     service: Service
-    clients: web.AppRunner
-    admin: web.AppRunner
+    clients: web.BaseRunner
+    admin: web.BaseRunner
 
     @property
     def url(self) -> str:
@@ -108,11 +121,12 @@ async def running(options: Options, log: Log) -> AsyncIterator[Penstock]:
         content.data,
         lambda status: _reloaded(status, metrics, log),
     )
+    del registry  # from here on the reloader holds it, and lets go of it
     _reloaded(reloader.status, metrics, log)
     service = Service(reloader, live, metrics, log)
     async with (
-        started(admin_app(service), listen.admin_host, listen.admin_port) as admin,
-        started(client_app(service), listen.host, listen.port) as clients,
+        listening(admin_runner(service), listen.admin_host, listen.admin_port) as admin,
+        listening(client_runner(service), listen.host, listen.port) as clients,
         asyncio.TaskGroup() as group,
     ):
         background = [

@@ -1,4 +1,4 @@
-"""The two web applications, and how each is put on its address."""
+"""The two listeners: what stands behind each, and how it is opened."""
 
 from __future__ import annotations
 
@@ -7,42 +7,45 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
-from proxy.api import admin, openai, tgi
-from proxy.api.surface import front_door
+from proxy.api import admin, openai, sourcegraph, sourcegraph_llm, tgi
+from proxy.api.door import Door
 from proxy.service import Service
 
 BACKLOG = 4096  # aiohttp's 128 makes a burst of connects wait for SYN retries
 KEEPALIVE_SECONDS = 75.0  # also the limit for a request's head to arrive
+LINGER_SECONDS = 1.0  # how long a refused request's body is read on, so the client sees why
 CLEANUP_SECONDS = 1.0  # for handlers to return once their requests have ended
 
 
-def client_app(service: Service) -> web.Application:
-    """What clients reach."""
-    app = web.Application(middlewares=[front_door])
-    app.add_routes(openai.routes(service) + tgi.routes(service))
-    return app
-
-
-def admin_app(service: Service) -> web.Application:
-    """What operators and probes reach."""
-    app = web.Application()
-    app.add_routes(admin.routes(service))
-    return app
-
-
-@asynccontextmanager
-async def started(app: web.Application, host: str, port: int) -> AsyncIterator[web.AppRunner]:
-    """The application, listening until the block ends.
+def client_runner(service: Service) -> web.BaseRunner:
+    """What clients reach.
 
     A handler is cancelled when its client goes: without that a silent stream outlives it.
     """
-    runner = web.AppRunner(
-        app,
+    surfaces = (openai, tgi, sourcegraph, sourcegraph_llm)
+    door = Door([route for surface in surfaces for route in surface.routes(service)])
+    server = web.Server(
+        door,
         access_log=None,
         handler_cancellation=True,
         keepalive_timeout=KEEPALIVE_SECONDS,
-        shutdown_timeout=CLEANUP_SECONDS,
+        lingering_time=LINGER_SECONDS,
     )
+    return web.ServerRunner(server, shutdown_timeout=CLEANUP_SECONDS)
+
+
+def admin_runner(service: Service) -> web.BaseRunner:
+    """What operators and probes reach."""
+    app = web.Application()
+    app.add_routes(admin.routes(service))
+    return web.AppRunner(
+        app, access_log=None, handler_cancellation=True, shutdown_timeout=CLEANUP_SECONDS
+    )
+
+
+@asynccontextmanager
+async def listening(runner: web.BaseRunner, host: str, port: int) -> AsyncIterator[web.BaseRunner]:
+    """The runner, on its address until the block ends."""
     await runner.setup()
     try:
         await web.TCPSite(runner, host, port, backlog=BACKLOG).start()
@@ -51,7 +54,7 @@ async def started(app: web.Application, host: str, port: int) -> AsyncIterator[w
         await runner.cleanup()
 
 
-def address_of(runner: web.AppRunner) -> str:
+def address_of(runner: web.BaseRunner) -> str:
     """The URL of a runner's first address, with the port it really has."""
     host, port = runner.addresses[0][:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

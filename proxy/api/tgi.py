@@ -11,21 +11,22 @@ from parsers.chat import Operation
 from parsers.dialects.tgi import TGI, TGI_COMPAT
 from parsers.events import FaultKind
 from proxy import __version__
+from proxy.api.door import Route
 from proxy.api.surface import client_of, exchange, json_answer
 from proxy.errors import RequestFailed, client_fault
 from proxy.registry import Model
 from proxy.service import Service
 
 
-def routes(service: Service) -> list[web.RouteDef]:
+def routes(service: Service) -> list[Route]:
     """The routes of this surface."""
 
-    async def health(_: web.Request) -> web.Response:
+    async def health(_: web.BaseRequest, __: str) -> web.Response:
         return web.Response(status=503 if service.draining else 200)
 
-    async def info(request: web.Request) -> web.Response:
+    async def info(request: web.BaseRequest, ref: str) -> web.Response:
         client = client_of(service, request)
-        model = service.registry.resolve(request.match_info.get("ref", ""), Operation.COMPLETION)
+        model = service.registry.resolve(ref, Operation.COMPLETION)
         if client is not None and not client.may_use(model):
             message = "this key may not use the model"
             raise RequestFailed(client_fault(FaultKind.FORBIDDEN, message))
@@ -33,15 +34,15 @@ def routes(service: Service) -> list[web.RouteDef]:
 
     return [
         route
-        for prefix in ("", "/models/{ref:.+}")
+        for prefix in ("", "/models/{ref}")
         for route in (
-            web.post(f"{prefix}/generate", exchange(service, TGI, stream=False)),
-            web.post(f"{prefix}/generate_stream", exchange(service, TGI, stream=True)),
-            web.post(f"{prefix}/", exchange(service, TGI_COMPAT)),
-            web.get(f"{prefix}/health", health),
-            web.get(f"{prefix}/info", info),
+            Route("POST", f"{prefix}/generate", exchange(service, TGI, stream=False)),
+            Route("POST", f"{prefix}/generate_stream", exchange(service, TGI, stream=True)),
+            Route("POST", f"{prefix}/", exchange(service, TGI_COMPAT)),
+            Route("GET", f"{prefix}/health", health),
+            Route("GET", f"{prefix}/info", info),
         )
-    ] + [web.post("/models/{ref:.+}", exchange(service, TGI_COMPAT))]
+    ] + [Route("POST", "/models/{ref}", exchange(service, TGI_COMPAT))]
 
 
 def described(model: Model, max_concurrent_requests: int) -> dict[str, object]:
