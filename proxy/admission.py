@@ -6,16 +6,15 @@ import asyncio
 import hmac
 import re
 from collections.abc import Mapping
-from hashlib import sha256
 
 from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 
 from parsers.events import Fault, FaultKind
 from proxy.errors import RequestFailed, client_fault
-from proxy.registry import Client
+from proxy.registry import Client, key_digest
 
 BODY_SECONDS = 30.0  # how long a request's body may take to arrive
-MAX_HEADER_BYTES = 64 * 1024  # all header lines together; aiohttp bounds each and their number
+MAX_HEADER_BYTES = 64 * 1024  # all header lines together; aiohttp bounds each to 8 KiB
 
 # RFC 9112 3.2: an empty Host is no host, and neither is one with a user, a path or a list in it.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
@@ -32,13 +31,17 @@ def malformed(request: web.BaseRequest) -> Fault | None:
         return _bad("this server speaks HTTP/1.1 and HTTP/1.0", 505)
     if request.method in (hdrs.METH_CONNECT, hdrs.METH_TRACE):
         return _bad("this is not a forward proxy", 405)
-    if not request.raw_path.startswith("/"):
+    if not request.raw_path.startswith("/") or "#" in request.raw_path:
         return _bad("the request target must be a path")
     if not _HOST.fullmatch(headers.get(hdrs.HOST, "")) and request.version == HttpVersion11:
         return _bad("the Host header is missing or malformed")
-    if sum(map(len, [part for pair in request.raw_headers for part in pair])) > MAX_HEADER_BYTES:
+    if len(request.raw_headers) > 7 and _header_bytes(request) > MAX_HEADER_BYTES:
         return _bad("the headers are too large", 431)
     return _ambiguous_framing(request)
+
+
+def _header_bytes(request: web.BaseRequest) -> int:
+    return sum([len(name) + len(value) for name, value in request.raw_headers])
 
 
 def _ambiguous_framing(request: web.BaseRequest) -> Fault | None:
@@ -65,13 +68,27 @@ async def read_body(request: web.BaseRequest, limit_bytes: int) -> bytes:
     if (request.content_length or 0) > limit_bytes:
         raise RequestFailed(_too_large(limit_bytes))
     if request.content.is_eof():  # usually it came in one read with the head
-        return await _read(request, limit_bytes)
+        body = request.content.read_nowait()
+        if len(body) > limit_bytes:
+            raise RequestFailed(_too_large(limit_bytes))
+        return body
+    _ask_for_it(request)
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await _read(request, limit_bytes)
     except TimeoutError:
         message = f"the request's body did not arrive within {BODY_SECONDS:g} s"
         raise RequestFailed(client_fault(FaultKind.TIMEOUT, message)) from None
+
+
+def _ask_for_it(request: web.BaseRequest) -> None:
+    """Tell a client that asks first (`Expect: 100-continue`) to send its body.
+
+    Only once nothing speaks against it, which is what such a client wants to know.
+    """
+    expected = request.headers.get(hdrs.EXPECT, "").lower() == "100-continue"
+    if expected and request.version == HttpVersion11 and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def _read(request: web.BaseRequest, limit_bytes: int) -> bytes:
@@ -100,7 +117,7 @@ def authenticate(headers: Mapping[str, str], clients: Mapping[bytes, Client]) ->
     key = presented_key(headers)
     if key is None:
         raise RequestFailed(_unauthenticated("an API key is required"))
-    digest = sha256(key.encode("utf-8", "surrogateescape")).digest()
+    digest = key_digest(key)
     client = clients.get(digest)
     if client is None or not hmac.compare_digest(client.key_digest, digest):
         raise RequestFailed(_unauthenticated("the API key is not known"))

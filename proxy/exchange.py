@@ -10,24 +10,29 @@ import asyncio
 import logging
 import re
 import secrets
+from collections.abc import Callable
 from datetime import UTC, datetime
+from itertools import count
 from math import ceil
 from time import monotonic
+from typing import TypeAlias
 
 import msgspec
 from aiohttp import web
 
+from parsers.chat import Request
 from parsers.dialects.base import ClientDialect, Identity, RequestHead, Untranslatable
 from parsers.errors import BadPayload
 from parsers.events import Fault, FaultKind
 from proxy.admission import authenticate, read_body
+from proxy.config.schema import Timeouts
 from proxy.endpoints import Lease
 from proxy.errors import RequestFailed, client_fault, proxy_fault, status_of
 from proxy.outcome import DRAINED_CODE, Account, Outcome, outcome_of_fault, verdict_of
 from proxy.providers.base import Route, UpstreamCall, UpstreamRequest
 from proxy.registry import Client, Model, Registry
 from proxy.relay import Ending, Plan, Relay, StreamRelay, WholeRelay
-from proxy.reply import JSON, Reply
+from proxy.reply import EVENT_STREAM, Reply
 from proxy.service import Service
 
 _logger = logging.getLogger(__name__)
@@ -35,7 +40,20 @@ _logger = logging.getLogger(__name__)
 # After these the client may still be sending its body.
 _CLOSING = (FaultKind.TOO_LARGE, FaultKind.TIMEOUT, FaultKind.UNAUTHENTICATED)
 
+# Unique without asking the kernel for randomness on every request.
+_PROCESS_ID = secrets.token_hex(8)
+_COUNTER = count(1)
+
+# On the exact path an answer keeps the name that the upstream gave it.
+_UPSTREAMS_OWN = Identity("", 0, "")
+
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+# Finds the model that a request means. Raises RequestFailed.
+Resolve: TypeAlias = Callable[[Registry, RequestHead], Model]
+# A request with what its surface adds once the model is known; never on the exact path.
+Complete: TypeAlias = Callable[[Registry, Request, Model], Request]
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -44,12 +62,17 @@ class Ask(msgspec.Struct, frozen=True):
     dialect: ClientDialect
     model: str = ""  # named by the path
     stream: bool | None = None  # None: the body says
+    refusal: Fault | None = None  # what is wrong with the head, for a client we know
+    total_seconds: float | None = None  # the client's own limit; None: the configured one
+    resolve: Resolve | None = None  # None: by any spelling of the name
+    complete: Complete | None = None
+    exact: bool = True  # False: the upstream's bytes are never the client's
 
 
 class Exchange:
     """Runs one request. It has exactly one outcome, whatever happens."""
 
-    def __init__(self, service: Service, request: web.Request, ask: Ask) -> None:
+    def __init__(self, service: Service, request: web.BaseRequest, ask: Ask) -> None:
         self._service = service
         self._request = request
         self._dialect = ask.dialect
@@ -57,6 +80,8 @@ class Exchange:
         self._registry: Registry = service.registry
         self._relay: Relay | None = None
         self._client: Client | None = None
+        self._task: asyncio.Task[object] | None = None
+        self._drained: Fault | None = None
         self.reply = Reply(request)
         self.account = Account(
             request_id=request_id_of(request),
@@ -68,13 +93,18 @@ class Exchange:
     async def run(self) -> Reply:
         """Answer the request; raises only CancelledError, when the client has gone."""
         self._service.enter(self)
+        self._task = asyncio.current_task()
         try:
             await self._phases()
         except RequestFailed as failure:
             self._refuse(failure.fault)
         except asyncio.CancelledError:
-            self._abandon()
-            raise
+            if self._task is None or self._drained is None:
+                self._abandon()
+                raise
+            self._task.uncancel()
+            self.reply.close_after()  # the rest of the request may still be on its way
+            self._refuse(self._drained)
         except Exception:  # the outermost edge: a bug, shown to nobody
             _logger.exception("request %s failed", self.account.request_id)
             self._refuse(proxy_fault(FaultKind.INTERNAL, "internal error"))
@@ -84,15 +114,17 @@ class Exchange:
 
     def drain(self) -> None:
         """The proxy must go, and will not wait any longer for this request."""
-        if self._relay is not None:
-            self._relay.fail(
-                Fault(
-                    kind=FaultKind.OVERLOADED,
-                    origin="proxy",
-                    message="the proxy is shutting down",
-                    code=DRAINED_CODE,
-                )
-            )
+        fault = Fault(
+            kind=FaultKind.OVERLOADED,
+            origin="proxy",
+            message="the proxy is shutting down",
+            code=DRAINED_CODE,
+        )
+        if self._relay is not None and self._relay.under_way:
+            self._relay.fail(fault)
+        elif self._task is not None:  # it still waits for the request, or for a connection
+            self._drained = fault
+            self._task.cancel()
 
     # -- the phases
 
@@ -114,6 +146,8 @@ class Exchange:
 
     def _decode(self, body: bytes) -> RequestHead:
         self.account.phase = "decode"
+        if self._ask.refusal is not None:
+            raise RequestFailed(self._ask.refusal)
         try:
             head = self._dialect.peek(body)
         except BadPayload as error:
@@ -125,7 +159,10 @@ class Exchange:
     def _resolve(self, head: RequestHead) -> Model:
         self.account.phase = "resolve"
         name = self._ask.model or head.model
-        model = self._registry.resolve(name, self._dialect.operation)
+        if self._ask.resolve is None:
+            model = self._registry.resolve(name, self._dialect.operation)
+        else:
+            model = self._ask.resolve(self._registry, head)
         if self._client is not None and not self._client.may_use(model):
             message = f'this key may not use the model "{name}"'
             raise RequestFailed(client_fault(FaultKind.FORBIDDEN, message))
@@ -144,7 +181,7 @@ class Exchange:
         if route is None:
             kind = self._dialect.operation
             raise RequestFailed(_invalid(f'the model "{model.label}" does no {kind}'))
-        plan = self._plan(model, route, head)
+        plan = self._plan(model, route, head, lease)
         call = UpstreamCall(
             route,
             self._upstream_body(plan, model, body),
@@ -183,34 +220,42 @@ class Exchange:
                 request,
                 lease,
                 relay,
-                connect_seconds=plan.timeouts.connect_seconds,
+                connect_seconds=min(plan.timeouts.connect_seconds, relay.seconds_left),
                 fresh=fresh,
             )
             return await relay.run(), reused
         except RequestFailed as failure:
+            relay.tick(monotonic())  # the whole request's time may be what ran out
             relay.fail(failure.fault)
-            raise
+            return await relay.run(), False
         finally:
             service.sweep.discard(relay)
             ending = relay.ending or Ending(Outcome.CLIENT_GONE)
             verdict = verdict_of(ending.outcome, ending.fault)
             service.metrics.count_attempt(account.model, account.endpoint, verdict)
 
-    def _plan(self, model: Model, route: Route, head: RequestHead) -> Plan:
+    def _plan(self, model: Model, route: Route, head: RequestHead, lease: Lease) -> Plan:
         registry = self._registry
+        exact = self._is_exact(model, route)
         return Plan(
             client=self._dialect,
             route=route,
-            identity=Identity(
-                id=self.account.request_id,
-                created=int(datetime.now(UTC).timestamp()),
-                model=model.label,
-            ),
-            exact=route.dialect.name == self._dialect.name,
+            identity=_UPSTREAMS_OWN if exact else self._identity(model),
+            exact=exact,
             include_usage=head.include_usage or not model.provider.asks_usage,
-            timeouts=registry.timeouts,
+            timeouts=_timeouts(registry.timeouts, self._ask.total_seconds),
             limits=registry.limits,
+            hidden=_secrets_of(model, lease),
         )
+
+    def _identity(self, model: Model) -> Identity:
+        now = datetime.now(UTC)
+        return Identity(self.account.request_id, int(now.timestamp()), model.label)
+
+    def _is_exact(self, model: Model, route: Route) -> bool:
+        """Equal dialects, and nothing to hide: servers name the model in every chunk."""
+        equal = route.dialect.name == self._dialect.name
+        return equal and self._ask.exact and not model.config.has_secret_name
 
     def _upstream_body(self, plan: Plan, model: Model, body: bytes) -> bytes:
         asks_usage = model.provider.asks_usage
@@ -225,6 +270,8 @@ class Exchange:
                 stream=self.account.stream,
                 include_usage=asks_usage,
             )
+            if self._ask.complete is not None:
+                request = self._ask.complete(self._registry, request, model)
             return plan.route.dialect.encode_request(request, model.upstream_name)
         except (BadPayload, Untranslatable) as error:
             self.account.phase = "decode"
@@ -238,18 +285,26 @@ class Exchange:
         if self.reply.started:  # a bug came in mid-stream: never dress it as an end
             self.reply.cut()
             return
-        status = status_of(fault)
+        status = self._dialect.error_status(
+            fault, status_of(fault), streaming=self.account.stream and self._relay is not None
+        )
         self.account.status = status
         if fault.origin == "client" and fault.kind in _CLOSING:
             self.reply.close_after()  # the rest of the body is still on its way
-        self.reply.send(
-            status, self._error_headers(fault) + JSON, self._dialect.encode_error(fault, status)
-        )
+        headers = self._error_headers(fault)
+        if status == 200:
+            self.reply.start(headers + EVENT_STREAM)
+            self.reply.end(self._dialect.error_frame(fault, status))
+            return
+        headers += _content_type(self._dialect.error_content_type)
+        self.reply.send(status, headers, self._dialect.encode_error(fault, status))
 
     def _error_headers(self, fault: Fault) -> bytes:
         lines = b"x-request-id: %b\r\n" % self.account.request_id.encode()
         if fault.retry_after is not None:
             lines += b"retry-after: %d\r\n" % ceil(fault.retry_after)
+        if self._relay is not None:
+            lines += self._relay.error_headers
         return lines
 
     def _abandon(self) -> None:
@@ -266,6 +321,29 @@ class Exchange:
         self.account.settle(outcome, fault, monotonic())
 
 
+def _timeouts(configured: Timeouts, total_seconds: float | None) -> Timeouts:
+    """The configured limits, within the client's own where it named one."""
+    if total_seconds is None:
+        return configured
+    return msgspec.structs.replace(
+        configured,
+        connect_seconds=min(configured.connect_seconds, total_seconds),
+        total_seconds=min(configured.total_seconds, total_seconds),
+    )
+
+
+def _secrets_of(model: Model, lease: Lease) -> tuple[str, ...]:
+    """What the upstream is sent and the client must not see."""
+    name = (model.upstream_name,) if model.config.has_secret_name else ()
+    return (*name, *model.provider.secrets_for(lease.endpoint))
+
+
+def _content_type(name: str) -> bytes:
+    line = b"content-type: %b\r\n" % name.encode()
+    # A text may quote what was sent: no browser may take it for a page.
+    return line + b"x-content-type-options: nosniff\r\n" if name.startswith("text/") else line
+
+
 def _invalid(message: str) -> Fault:
     return client_fault(FaultKind.INVALID_REQUEST, message)
 
@@ -275,4 +353,4 @@ def request_id_of(request: web.BaseRequest) -> str:
     given = request.headers.get("x-request-id")
     if given is not None and _REQUEST_ID.fullmatch(given):
         return given
-    return secrets.token_hex(16)
+    return f"{_PROCESS_ID}-{next(_COUNTER):08x}"

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from typing import BinaryIO
 
 import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
 
 MAX_PENDING = 10_000  # lines; about 5 MB
 FLUSH_SECONDS = 0.1
@@ -80,12 +81,18 @@ def _bounded(value: object) -> object:
     return value
 
 
+def _quotes_no_request(record: logging.LogRecord) -> bool:
+    """False for what aiohttp says of a request it cannot parse: it quotes the line, key and all."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
 class LogHandler(logging.Handler):
     """Passes what libraries and our own modules log on to a `Log`."""
 
     def __init__(self, log: Log) -> None:
         super().__init__()
         self._log = log
+        self.addFilter(_quotes_no_request)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue one record, with its traceback."""

@@ -1,21 +1,32 @@
 """Every Prometheus series, in one class.
 
-Labels come from the configured registry only: what is unknown is called so. Children are found
-once per kind of request and kept; nothing here runs per token. Gauges of what is in flight are
-read at the scrape from the state itself, so they cannot drift.
+A request costs a handful of additions to plain numbers, kept per model; they become series at the
+scrape. prometheus-client's own counters take a lock each time, which together cost a request more
+than all its JSON. Nothing here runs per token. Gauges of what is in flight are read at the scrape
+from the state itself, so they cannot drift.
+
+Labels come from the configured registry only: what is unknown is called so.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from proxy import __version__
 from proxy.endpoints import EndpointState
-from proxy.outcome import Account
+from proxy.outcome import Account, Outcome
 from proxy.reload import ReloadStatus
 
 # From a cache hit to a reasoning model behind a long queue.
@@ -24,90 +35,87 @@ FIRST_TOKEN_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 2
 INTER_TOKEN_BUCKETS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2.5)
 
 
-class RequestSeries:
-    """The children that every request of one model and dialect needs."""
+class Distribution:
+    """How often a value fell into each bucket, and the sum of all."""
 
-    __slots__ = (
-        "_metrics",
-        "_model",
-        "duration",
-        "first_token",
-        "inter_token",
-        "outcomes",
-        "tokens",
-    )
+    __slots__ = ("_bounds", "counts", "total")
 
-    def __init__(self, metrics: Metrics, model: str, dialect: str) -> None:
-        self.duration = metrics.duration.labels(model, dialect)
-        self.first_token = metrics.first_token.labels(model)
-        self.inter_token = metrics.inter_token.labels(model)
-        self.outcomes: dict[str, Counter] = {}
-        self.tokens: dict[tuple[str, str], Counter] = {}
-        self._metrics = metrics
-        self._model = model
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.total = 0.0
 
-    def count_tokens(self, kind: str, source: str, count: int) -> None:
-        """Add to `penstock_tokens_total`."""
-        child = self.tokens.get((kind, source))
-        if child is None:
-            child = self._metrics.tokens.labels(self._model, kind, source)
-            self.tokens[kind, source] = child
-        child.inc(count)
+    def observe(self, value: float) -> None:
+        """Add one value."""
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Upper bounds and how many values were at most that, as Prometheus wants them."""
+        below, buckets = 0, []
+        for bound, count in zip((*self._bounds, inf), tuple(self.counts), strict=True):
+            below += count
+            buckets.append(("+Inf" if bound == inf else str(float(bound)), float(below)))
+        return buckets
 
 
-class Metrics:
+class Tally:
+    """What the requests for one model added up to."""
+
+    __slots__ = ("attempts", "durations", "first_token", "inter_token", "outcomes", "tokens")
+
+    def __init__(self) -> None:
+        self.outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)  # dialect, outcome
+        self.durations: dict[str, Distribution] = {}  # by dialect
+        self.first_token = Distribution(FIRST_TOKEN_BUCKETS)
+        self.inter_token = Distribution(INTER_TOKEN_BUCKETS)
+        self.tokens: defaultdict[tuple[str, str], int] = defaultdict(int)  # kind, source
+        self.attempts: defaultdict[tuple[str, str], int] = defaultdict(int)  # endpoint, verdict
+
+    def add(self, account: Account) -> None:
+        """Add a request that has ended."""
+        dialect = account.dialect
+        self.outcomes[dialect, account.outcome or Outcome.INTERNAL_ERROR] += 1
+        durations = self.durations.get(dialect)
+        if durations is None:
+            durations = self.durations[dialect] = Distribution(DURATION_BUCKETS)
+        durations.observe(account.ended - account.started)
+        if account.stream:
+            self._add_stream(account)
+        if account.usage is not None:
+            self._add_usage(account)
+
+    def _add_stream(self, account: Account) -> None:
+        first, last = account.first_token, account.last_token
+        if first is None or last is None:
+            return
+        self.first_token.observe(first - account.started)
+        if account.contents > 1:
+            self.inter_token.observe((last - first) / (account.contents - 1))
+        if account.usage is None:
+            self.tokens["output", "counted"] += account.contents
+
+    def _add_usage(self, account: Account) -> None:
+        usage = account.usage
+        assert usage is not None  # noqa: S101 - the caller looked
+        self.tokens["input", "reported"] += usage.prompt
+        self.tokens["output", "reported"] += usage.completion
+        if usage.cached:
+            self.tokens["cached", "reported"] += usage.cached
+        if usage.reasoning:
+            self.tokens["reasoning", "reported"] += usage.reasoning
+
+
+class Metrics(Collector):
     """All series of one penstock, in a registry of their own."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
-        self.started = Counter(
-            "penstock_requests_started", "Requests that came in.", registry=registry
-        )
-        self.requests = Counter(
-            "penstock_requests",
-            "Requests by how they ended; each ends in exactly one outcome.",
-            ("model", "dialect", "outcome"),
-            registry=registry,
-        )
-        self.duration = Histogram(
-            "penstock_request_duration_seconds",
-            "From the request's head to the last byte of its answer.",
-            ("model", "dialect"),
-            buckets=DURATION_BUCKETS,
-            registry=registry,
-        )
-        self.first_token = Histogram(
-            "penstock_time_to_first_token_seconds",
-            "From the request's head to the first event with content.",
-            ("model",),
-            buckets=FIRST_TOKEN_BUCKETS,
-            registry=registry,
-        )
-        self.inter_token = Histogram(
-            "penstock_inter_token_seconds",
-            "Mean time between two events with content, one observation per stream.",
-            ("model",),
-            buckets=INTER_TOKEN_BUCKETS,
-            registry=registry,
-        )
-        self.tokens = Counter(
-            "penstock_tokens",
-            "Tokens by kind (input, output, cached, reasoning) and by who counted them.",
-            ("model", "kind", "source"),
-            registry=registry,
-        )
-        self.attempts = Counter(
-            "penstock_upstream_attempts",
-            "Calls to model servers by verdict (success, busy, fault, refused, cancelled).",
-            ("model", "endpoint", "verdict"),
-            registry=registry,
-        )
-        self.faults = Counter(
-            "penstock_faults",
-            "Failures by kind, by whose fault they are, and by the phase they ended.",
-            ("kind", "origin", "phase"),
-            registry=registry,
-        )
+        self.started = 0
+        self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
+        self._faults: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._in_flight: Callable[[], int] = int
+        self._endpoints: Callable[[], Iterable[EndpointState]] = tuple
         self.reloads = Counter(
             "penstock_config_reloads",
             "Attempts to load the configuration.",
@@ -132,21 +140,14 @@ class Metrics:
         Gauge(
             "penstock_build_info", "Which penstock this is.", ("version",), registry=registry
         ).labels(__version__).set(1)
-        self._attempts: dict[tuple[str, str, str], Counter] = {}
-        self._series: dict[tuple[str, str], RequestSeries] = {}
-
-    def series(self, model: str, dialect: str) -> RequestSeries:
-        """The kept children of a model and a client dialect."""
-        found = self._series.get((model, dialect))
-        if found is None:
-            found = self._series[model, dialect] = RequestSeries(self, model, dialect)
-        return found
+        registry.register(self)
 
     def watch_inflight(
         self, requests: Callable[[], int], endpoints: Callable[[], Iterable[EndpointState]]
     ) -> None:
         """Read the in-flight gauges from these, at each scrape."""
-        self.registry.register(InFlight(requests, endpoints))
+        self._in_flight = requests
+        self._endpoints = endpoints
 
     def reloaded(self, status: ReloadStatus) -> None:
         """Count an attempt to load the configuration."""
@@ -157,72 +158,98 @@ class Metrics:
 
     def count_attempt(self, model: str, endpoint: str, verdict: str) -> None:
         """Count a call to a model server."""
-        child = self._attempts.get((model, endpoint, verdict))
-        if child is None:
-            child = self._attempts[model, endpoint, verdict] = self.attempts.labels(
-                model, endpoint, verdict
-            )
-        child.inc()
+        self._tallies[model].attempts[endpoint, verdict] += 1
 
     def count(self, account: Account) -> None:
         """Count a request that has ended; called once for each."""
-        series = self.series(account.model, account.dialect)
-        outcome = account.outcome or "internal_error"
-        child = series.outcomes.get(outcome)
-        if child is None:
-            child = self.requests.labels(account.model, account.dialect, outcome)
-            series.outcomes[outcome] = child
-        child.inc()
-        series.duration.observe(account.ended - account.started)
-        self._count_stream(series, account)
-        self._count_tokens(series, account)
-        if account.fault is not None:
-            fault = account.fault
-            self.faults.labels(fault.kind, fault.origin, account.phase).inc()
+        self._tallies[account.model].add(account)
+        fault = account.fault
+        if fault is not None:
+            self._faults[fault.kind, fault.origin, account.phase] += 1
 
-    @staticmethod
-    def _count_stream(series: RequestSeries, account: Account) -> None:
-        first, last = account.first_token, account.last_token
-        if first is None or last is None or not account.stream:
-            return
-        series.first_token.observe(first - account.started)
-        if account.contents > 1:
-            series.inter_token.observe((last - first) / (account.contents - 1))
+    def collect(self) -> Iterator[Metric]:
+        """The families, as of now; runs in a thread, so it reads copies."""
+        tallies = list(self._tallies.items())
+        yield CounterMetricFamily(
+            "penstock_requests_started", "Requests that came in.", value=self.started
+        )
+        yield _counter(
+            "penstock_requests",
+            "Requests by how they ended; each ends in exactly one outcome.",
+            ("model", "dialect", "outcome"),
+            [((model, *key), n) for model, t in tallies for key, n in list(t.outcomes.items())],
+        )
+        yield _histogram(
+            "penstock_request_duration_seconds",
+            "From the request's head to the last byte of its answer.",
+            ("model", "dialect"),
+            [((model, key), d) for model, t in tallies for key, d in list(t.durations.items())],
+        )
+        yield _histogram(
+            "penstock_time_to_first_token_seconds",
+            "From the request's head to the first event with content.",
+            ("model",),
+            [((model,), tally.first_token) for model, tally in tallies],
+        )
+        yield _histogram(
+            "penstock_inter_token_seconds",
+            "Mean time between two events with content, one observation per stream.",
+            ("model",),
+            [((model,), tally.inter_token) for model, tally in tallies],
+        )
+        yield _counter(
+            "penstock_tokens",
+            "Tokens by kind (input, output, cached, reasoning) and by who counted them.",
+            ("model", "kind", "source"),
+            [((model, *key), n) for model, t in tallies for key, n in list(t.tokens.items())],
+        )
+        yield _counter(
+            "penstock_upstream_attempts",
+            "Calls to model servers by verdict (success, busy, fault, refused, cancelled).",
+            ("model", "endpoint", "verdict"),
+            [((model, *key), n) for model, t in tallies for key, n in list(t.attempts.items())],
+        )
+        yield _counter(
+            "penstock_faults",
+            "Failures by kind, by whose fault they are, and by the phase they ended.",
+            ("kind", "origin", "phase"),
+            list(self._faults.items()),
+        )
+        yield GaugeMetricFamily(
+            "penstock_requests_in_flight", "Requests not yet ended.", value=self._in_flight()
+        )
+        yield self._endpoint_gauge()
 
-    @staticmethod
-    def _count_tokens(series: RequestSeries, account: Account) -> None:
-        usage = account.usage
-        if usage is None:
-            if account.stream and account.contents:
-                series.count_tokens("output", "counted", account.contents)
-            return
-        series.count_tokens("input", "reported", usage.prompt)
-        series.count_tokens("output", "reported", usage.completion)
-        if usage.cached:
-            series.count_tokens("cached", "reported", usage.cached)
-        if usage.reasoning:
-            series.count_tokens("reasoning", "reported", usage.reasoning)
-
-
-class InFlight(Collector):
-    """What runs at the moment of the scrape."""
-
-    def __init__(
-        self, requests: Callable[[], int], endpoints: Callable[[], Iterable[EndpointState]]
-    ) -> None:
-        self._requests = requests
-        self._endpoints = endpoints
-
-    def collect(self) -> Iterable[Metric]:
-        """The gauges, read now."""
-        total = GaugeMetricFamily("penstock_requests_in_flight", "Requests not yet ended.")
-        total.add_metric([], self._requests())
-        yield total
-        each = GaugeMetricFamily(
+    def _endpoint_gauge(self) -> Metric:
+        family = GaugeMetricFamily(
             "penstock_endpoint_in_flight",
             "Requests that hold an endpoint.",
             labels=("provider", "endpoint"),
         )
         for state in self._endpoints():
-            each.add_metric([state.provider, state.endpoint_name], state.inflight)
-        yield each
+            family.add_metric([state.provider, state.endpoint_name], state.inflight)
+        return family
+
+
+def _counter(
+    name: str,
+    text: str,
+    labels: Sequence[str],
+    values: Iterable[tuple[Sequence[str], float]],
+) -> Metric:
+    family = CounterMetricFamily(name, text, labels=labels)
+    for key, value in values:
+        family.add_metric(key, value)
+    return family
+
+
+def _histogram(
+    name: str,
+    text: str,
+    labels: Sequence[str],
+    values: Iterable[tuple[Sequence[str], Distribution]],
+) -> Metric:
+    family = HistogramMetricFamily(name, text, labels=labels)
+    for key, distribution in values:
+        family.add_metric(key, distribution.buckets(), distribution.total)
+    return family

@@ -35,7 +35,7 @@ class Reply(web.StreamResponse):
     """
 
     def __init__(self, request: web.BaseRequest) -> None:
-        super().__init__()
+        # The base class is not initialised: it would prepare to write a head, and ours is bytes.
         self._http11 = request.version == HttpVersion11
         self._persistent = bool(request.keep_alive)
         self._transport = request.transport

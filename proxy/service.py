@@ -62,7 +62,7 @@ class Service:
 
     def enter(self, running: Running) -> None:
         """A request came in."""
-        self.metrics.started.inc()
+        self.metrics.started += 1
         self._running.add(running)
         self._empty.clear()
 

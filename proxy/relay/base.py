@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from math import inf
 from time import monotonic
 
@@ -14,13 +17,15 @@ from proxy.config.schema import Limits, Timeouts
 from proxy.errors import client_fault, status_of, upstream_fault
 from proxy.outcome import Account, Clock, Outcome, outcome_of_fault, timeout_fault
 from proxy.providers.base import Route
+from proxy.relay.headers import rate_limits
 from proxy.reply import Reply
 from proxy.transport import Connection, Inflater, ResponseHead, TransportError
 
-LINGER_SECONDS = 1.0  # how long an upstream may take to end its body after its end mark
+LINGER_SECONDS = 0.2  # how long an upstream may take to end its body after its end mark
 SLOW_READER_SECONDS = 60.0  # how long a client may take to make room for the next write
 MAX_ERROR_BYTES = 64 * 1024  # an error page is read this far, to learn what it says
 
+_SETTING = {clock: f"{clock}_seconds" for clock in Clock}
 _BAD_HTTP = ("framing", "too_large")
 
 
@@ -34,6 +39,7 @@ class Plan(msgspec.Struct, frozen=True):
     include_usage: bool  # the client asked for a usage report
     timeouts: Timeouts
     limits: Limits
+    hidden: tuple[str, ...] = ()  # secrets the upstream is sent, and likes to quote in errors
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -57,6 +63,7 @@ class Relay:
         self.account = account
         self.ending: Ending | None = None
         self.reply_headers = b"x-request-id: %b\r\n" % account.request_id.encode()
+        self.error_headers = b""  # what the upstream said of its limits, beside a refusal
         self._connection: Connection | None = None
         self._inflater: Inflater | None = None
         self._head: ResponseHead | None = None
@@ -70,6 +77,16 @@ class Relay:
         self._total_at = account.started + plan.timeouts.total_seconds
 
     # -- the handler's side
+
+    @property
+    def under_way(self) -> bool:
+        """Whether the request has been sent, and its answer may come."""
+        return self._connection is not None
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the whole request has taken too long."""
+        return max(0.0, self._total_at - monotonic())
 
     def attach(self, connection: Connection) -> None:
         """The request is about to be sent on this connection."""
@@ -98,6 +115,7 @@ class Relay:
         """End with this fault; after the first byte the client is told in band."""
         if self.ending is not None:
             return
+        fault = without(fault, self.plan.hidden)
         self._drop_connection()
         if self.reply.started and not self.reply.ended:
             self.reply.end(self.plan.client.error_frame(fault, status_of(fault)))
@@ -119,7 +137,7 @@ class Relay:
         self._clock_at = since + self._seconds(clock)
 
     def _seconds(self, clock: Clock) -> float:
-        seconds: float = getattr(self.plan.timeouts, f"{clock}_seconds")
+        seconds: float = getattr(self.plan.timeouts, _SETTING[clock])
         return seconds
 
     def _expire(self, clock: Clock) -> None:
@@ -142,18 +160,19 @@ class Relay:
             self.accept(head)
         else:
             self._failed = True
+            self.error_headers = rate_limits(head)
 
     def on_data(self, data: bytes) -> None:
         """All that one read brought of the body."""
         # per token
         if self.ending is not None:
             return
-        if self._failed:
-            self._error_body += data[: MAX_ERROR_BYTES - len(self._error_body)]
-        elif self._inflater is None:
-            self.take(data)
-        else:
+        if self._inflater is not None:
             self._inflate(data)
+        elif self._failed:
+            self._take_error(data)
+        else:
+            self.take(data)
 
     def on_end(self, error: TransportError | None) -> None:
         """The body has ended as framed, or broke off; the connection is no longer ours."""
@@ -194,10 +213,21 @@ class Relay:
         assert self._inflater is not None  # noqa: S101 - the caller looked
         try:
             for piece in self._inflater.feed(data):
-                if self.ending is None:
+                if self.ending is not None:
+                    return
+                if self._failed:
+                    self._take_error(piece)
+                else:
                     self.take(piece)
         except TransportError:
             self.fail(_undecodable())
+
+    def _take_error(self, data: bytes) -> None:
+        """More of an error page; the beginning of a long one is enough."""
+        assert self._head is not None  # noqa: S101 - a body comes after a head
+        self._error_body += data[: MAX_ERROR_BYTES - len(self._error_body)]
+        if len(self._error_body) == MAX_ERROR_BYTES:
+            self.fail(self._refusal(self._head))
 
     def _unanswered(self, error: TransportError | None, connection: Connection | None) -> None:
         if error is not None and error.kind in _BAD_HTTP:
@@ -255,9 +285,35 @@ class Relay:
 
 
 def retry_after(head: ResponseHead) -> float | None:
-    """The seconds of a Retry-After header; None without one, or where it holds a date."""
+    """The seconds of a Retry-After header, also of a date; None without one that can be read."""
     text = head.headers.get(b"retry-after")
-    return float(text) if text is not None and text.isdigit() and len(text) < 9 else None
+    if text is None or len(text) > 40:
+        return None
+    if text.isdigit():
+        return float(text) if len(text) < 9 else None
+    return _seconds_until(text.decode("latin-1"))
+
+
+def _seconds_until(date: str) -> float | None:
+    try:
+        then = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if then.tzinfo is None:  # "-0000": UTC, says RFC 5322
+        then = then.replace(tzinfo=UTC)
+    return max((then - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def without(fault: Fault, hidden: Iterable[str]) -> Fault:
+    """The fault with these secrets taken out of all its words."""
+    for secret in hidden:
+        words = {
+            name: word.replace(secret, "***")
+            for name in ("message", "type", "code", "param")
+            if isinstance(word := getattr(fault, name), str) and secret in word
+        }
+        fault = msgspec.structs.replace(fault, **words) if words else fault
+    return fault
 
 
 def _undecodable() -> Fault:

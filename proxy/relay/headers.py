@@ -32,6 +32,15 @@ def passed_on(head: ResponseHead) -> bytes:
     )
 
 
+def rate_limits(head: ResponseHead) -> bytes:
+    """What a refusal says of the limits behind it, as header lines; clients show it."""
+    return b"".join(
+        b"%b: %b\r\n" % (name, value)
+        for name, value in head.headers.items()
+        if name.startswith(b"x-ratelimit-")
+    )
+
+
 def usage_in(head: ResponseHead) -> Usage | None:
     """The token counts that TGI puts in headers, for its answers without details; else None."""
     prompt, completion = (head.headers.get(name, b"") for name in _COUNTS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import inf
 from time import monotonic
 
+from parsers.dialects.glance import Glance
 from parsers.errors import ParseError
 from parsers.events import Fault, FaultKind, StreamEvent
 from proxy.errors import upstream_fault
@@ -17,7 +18,7 @@ from proxy.outcome import Account, Clock
 from proxy.relay.base import LINGER_SECONDS, Ending, Plan, Relay
 from proxy.relay.headers import passed_on
 from proxy.relay.verdict import Verdict
-from proxy.relay.writers import writer_for
+from proxy.relay.writers import TranslatingWriter, Writer, writer_for
 from proxy.reply import EVENT_STREAM, Reply
 from proxy.transport import ResponseHead
 
@@ -30,7 +31,8 @@ class StreamRelay(Relay):
     def __init__(self, plan: Plan, reply: Reply, account: Account) -> None:
         super().__init__(plan, reply, account)
         self._decoder = plan.route.dialect.stream_decoder(plan.limits.max_event_bytes)
-        self._writer = writer_for(plan, self._decoder)
+        self._writer: Writer = writer_for(plan, self._decoder)
+        self._glance = Glance(plan.limits.max_event_bytes) if plan.exact else None
         self._verdict = Verdict(account)
         self._idle_seconds = plan.timeouts.idle_seconds
         self._contents = 0
@@ -69,24 +71,32 @@ class StreamRelay(Relay):
             self.fail(upstream_fault(FaultKind.PROTOCOL, "the model server sent a web page"))
         elif kind.startswith(b"application/json"):
             self._whole = bytearray()
+            self._writer = TranslatingWriter(self.plan)  # it is to become a stream
         self.reply_headers += passed_on(head)
         now = monotonic()
         self._await(Clock.FIRST_TOKEN, now)
         self._hold_until = now + HOLD_SECONDS
 
     def take(self, data: bytes) -> None:
-        """Decode, take note, write."""
+        """Decode what a glance does not tell, take note, write."""
         # per token
         if self._verdict.ended:
             return
         if self._whole is not None:
             self._collect(data)
             return
+        if self._glance is not None and (contents := self._glance.dull(data)):
+            self.account.contents += contents
+            self.account.last_token = monotonic()
+            self._pass_on(data)
+            return
         try:
             events = self._decoder.feed(data)
         except ParseError as error:
             self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
             return
+        if self._glance is not None:
+            self._glance.learn(data, events)
         if events:
             self._verdict.read(events)
         self._pass_on(self._writer.render(data, events))

@@ -14,6 +14,7 @@ from parsers.events import (
     FinishReason,
     Started,
     StreamEvent,
+    Text,
     ToolCall,
     Usage,
 )
@@ -43,6 +44,9 @@ class Verdict:
         """Take note of these events."""
         # per token
         for event in events:
+            if type(event) is Text:
+                self._content(event)
+                continue
             match event:
                 case Finished():
                     self._finished(event)

@@ -39,8 +39,9 @@ class WholeRelay(Relay):
     def close(self) -> None:
         """The body is whole: judge it, and send it."""
         body = b"".join(self._pieces)
+        dialect = self.plan.route.dialect
         try:
-            events = self.plan.route.dialect.decode_body(body)
+            events = dialect.judge_body(body) if self.plan.exact else dialect.decode_body(body)
         except ParseError as error:
             self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
             return
@@ -49,7 +50,9 @@ class WholeRelay(Relay):
             self.fail(self._verdict.fault)
             return
         if self.account.usage is None and self._head is not None:
-            self.account.usage = usage_in(self._head)
+            usage = self.account.usage = usage_in(self._head)
+            if usage is not None:
+                events = [usage, *events]  # the client gets it too
         self._send(body, events)
 
     def _send(self, body: bytes, events: list[StreamEvent]) -> None:
