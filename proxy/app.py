@@ -6,6 +6,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -52,6 +53,7 @@ class CannotStart(Exception):
 
 def serve(options: Options) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
+    _raise_file_limit()
     _spare_the_collector()
     log = Log(sys.stdout.buffer)
     log.start()
@@ -68,6 +70,12 @@ def serve(options: Options) -> int:
     finally:
         log.close()
     return 0
+
+
+def _raise_file_limit() -> None:
+    """Take as many open files as the system lets us: each stream needs two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _spare_the_collector() -> None:

@@ -26,10 +26,12 @@ class Sweep:
 
     def __init__(self) -> None:
         self._timed: set[Timed] = set()
+        self._waits = asyncio.Event()  # set while there is anything to tick
 
     def add(self, timed: Timed) -> None:
         """Tick this from now on."""
         self._timed.add(timed)
+        self._waits.set()
 
     def discard(self, timed: Timed) -> None:
         """Tick this no more."""
@@ -47,5 +49,8 @@ class Sweep:
     async def run(self) -> None:
         """Tick until cancelled."""
         while True:
+            await self._waits.wait()
             await asyncio.sleep(SWEEP_SECONDS)
             self.tick()
+            if not self._timed:
+                self._waits.clear()

@@ -10,26 +10,22 @@ import asyncio
 import logging
 import re
 import secrets
-from collections.abc import Callable
-from datetime import UTC, datetime
 from itertools import count
 from math import ceil
 from time import monotonic
-from typing import TypeAlias
 
 import msgspec
 from aiohttp import web
 
-from parsers.chat import Request
-from parsers.dialects.base import ClientDialect, Identity, RequestHead, Untranslatable
+from parsers.dialects.base import RequestHead
 from parsers.errors import BadPayload
 from parsers.events import Fault, FaultKind
 from proxy.admission import authenticate, read_body
-from proxy.config.schema import Timeouts
 from proxy.endpoints import Lease
 from proxy.errors import RequestFailed, client_fault, proxy_fault, status_of
 from proxy.outcome import DRAINED_CODE, Account, Outcome, outcome_of_fault, verdict_of
-from proxy.providers.base import Route, UpstreamCall, UpstreamRequest
+from proxy.planning import Ask, plan_for, upstream_body
+from proxy.providers.base import UpstreamCall, UpstreamRequest
 from proxy.registry import Client, Model, Registry
 from proxy.relay import Ending, Plan, Relay, StreamRelay, WholeRelay
 from proxy.reply import EVENT_STREAM, Reply
@@ -44,29 +40,9 @@ _CLOSING = (FaultKind.TOO_LARGE, FaultKind.TIMEOUT, FaultKind.UNAUTHENTICATED)
 _PROCESS_ID = secrets.token_hex(8)
 _COUNTER = count(1)
 
-# On the exact path an answer keeps the name that the upstream gave it.
-_UPSTREAMS_OWN = Identity("", 0, "")
+_NOTHING = UpstreamRequest(b"", b"")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
-
-
-# Finds the model that a request means. Raises RequestFailed.
-Resolve: TypeAlias = Callable[[Registry, RequestHead], Model]
-# A request with what its surface adds once the model is known; never on the exact path.
-Complete: TypeAlias = Callable[[Registry, Request, Model], Request]
-
-
-class Ask(msgspec.Struct, frozen=True):
-    """What a route already says of a request."""
-
-    dialect: ClientDialect
-    model: str = ""  # named by the path
-    stream: bool | None = None  # None: the body says
-    refusal: Fault | None = None  # what is wrong with the head, for a client we know
-    total_seconds: float | None = None  # the client's own limit; None: the configured one
-    resolve: Resolve | None = None  # None: by any spelling of the name
-    complete: Complete | None = None
-    exact: bool = True  # False: the upstream's bytes are never the client's
 
 
 class Exchange:
@@ -80,6 +56,8 @@ class Exchange:
         self._registry: Registry = service.registry
         self._relay: Relay | None = None
         self._client: Client | None = None
+        self._body = b""  # as the client sent it, until it is known what to send on
+        self._outgoing = _NOTHING  # what is sent on, until the upstream answers
         self._task: asyncio.Task[object] | None = None
         self._drained: Fault | None = None
         self.reply = Reply(request)
@@ -110,6 +88,7 @@ class Exchange:
             self._refuse(proxy_fault(FaultKind.INTERNAL, "internal error"))
         finally:
             self._service.leave(self)
+            self._relay = None  # it holds us: what is freed by counting needs no collector
         return self.reply
 
     def drain(self) -> None:
@@ -129,31 +108,35 @@ class Exchange:
     # -- the phases
 
     async def _phases(self) -> None:
-        body = await self._admit()
-        head = self._decode(body)
+        await self._admit()
+        head = self._decode()
         model = self._resolve(head)
         with self._choose(model) as lease:
-            await self._serve(model, lease, head, body)
+            plan = await self._prepare(model, lease, head)
+            ending = await self._attempt(plan, lease)
+        if ending.fault is not None and not self.reply.started:
+            raise RequestFailed(ending.fault)
+        self._settle(ending.outcome, ending.fault)
 
-    async def _admit(self) -> bytes:
+    async def _admit(self) -> None:
         self._service.check_room()
         self._client = authenticate(self._request.headers, self._registry.clients)
         if self._client is not None:
             self.account.client = self._client.name
-        body = await read_body(self._request, self._registry.limits.max_body_bytes)
-        self.account.bytes_in = len(body)
-        return body
+        self._body = await read_body(self._request, self._registry.limits.max_body_bytes)
+        self.account.bytes_in = len(self._body)
 
-    def _decode(self, body: bytes) -> RequestHead:
+    def _decode(self) -> RequestHead:
         self.account.phase = "decode"
         if self._ask.refusal is not None:
             raise RequestFailed(self._ask.refusal)
         try:
-            head = self._dialect.peek(body)
+            head = self._dialect.peek(self._body)
         except BadPayload as error:
             raise RequestFailed(client_fault(FaultKind.INVALID_REQUEST, str(error))) from error
-        stream = head.stream if self._ask.stream is None else self._ask.stream
-        self.account.stream = stream
+        if self._ask.stream is not None:
+            head = msgspec.structs.replace(head, stream=self._ask.stream)
+        self.account.stream = head.stream
         return head
 
     def _resolve(self, head: RequestHead) -> Model:
@@ -176,48 +159,39 @@ class Exchange:
         self.account.endpoint = lease.endpoint.name
         return lease
 
-    async def _serve(self, model: Model, lease: Lease, head: RequestHead, body: bytes) -> None:
-        route = model.provider.route_for(self._dialect)
-        if route is None:
-            kind = self._dialect.operation
-            raise RequestFailed(_invalid(f'the model "{model.label}" does no {kind}'))
-        plan = self._plan(model, route, head, lease)
-        call = UpstreamCall(
-            route,
-            self._upstream_body(plan, model, body),
-            self.account.stream,
-            self.account.request_id,
-        )
-        self.account.phase = "connect"
-        request = await model.provider.prepare(call, lease.endpoint)
-        ending = await self._attempt(plan, request, lease)
-        if ending.fault is not None and not self.reply.started:
-            raise RequestFailed(ending.fault)
-        self._settle(ending.outcome, ending.fault)
+    async def _prepare(self, model: Model, lease: Lease, head: RequestHead) -> Plan:
+        """Decide how to answer, and make the bytes to send."""
+        account = self.account
+        account.phase = "decode"
+        plan = plan_for(self._ask, self._registry, model, lease, head, account.request_id)
+        account.exact = plan.exact
+        body = upstream_body(self._ask, self._registry, model, plan, head, self._body)
+        self._body = b""  # a prompt may be large, and the answer may take minutes
+        account.phase = "connect"
+        call = UpstreamCall(plan.route, body, plan.stream, account.request_id)
+        self._outgoing = await model.provider.prepare(call, lease.endpoint)
+        return plan
 
-    async def _attempt(self, plan: Plan, request: UpstreamRequest, lease: Lease) -> Ending:
+    async def _attempt(self, plan: Plan, lease: Lease) -> Ending:
         """One call, and once more if a kept connection turns out to have died in the meantime.
 
         That is safe: the upstream answered nothing, and its own idle limit is why.
         """
-        ending, stale = await self._call(plan, request, lease, fresh=False)
+        ending, stale = await self._call(plan, lease, fresh=False)
         if stale and ending.unanswered:
-            ending, _ = await self._call(plan, request, lease, fresh=True)
+            ending, _ = await self._call(plan, lease, fresh=True)
         return ending
 
-    async def _call(
-        self, plan: Plan, request: UpstreamRequest, lease: Lease, *, fresh: bool
-    ) -> tuple[Ending, bool]:
+    async def _call(self, plan: Plan, lease: Lease, *, fresh: bool) -> tuple[Ending, bool]:
         """How a call ended, and whether it went out on a connection that had served before."""
         account, service = self.account, self._service
-        relay = self._relay = (StreamRelay if account.stream else WholeRelay)(
-            plan, self.reply, account
-        )
+        kind = StreamRelay if plan.stream else WholeRelay
+        relay = self._relay = kind(plan, self.reply, account, on_answer=self._forget_request)
         account.attempts += 1
         service.sweep.add(relay)
         try:
             reused = await service.upstream.send(
-                request,
+                self._outgoing,
                 lease,
                 relay,
                 connect_seconds=min(plan.timeouts.connect_seconds, relay.seconds_left),
@@ -234,48 +208,9 @@ class Exchange:
             verdict = verdict_of(ending.outcome, ending.fault)
             service.metrics.count_attempt(account.model, account.endpoint, verdict)
 
-    def _plan(self, model: Model, route: Route, head: RequestHead, lease: Lease) -> Plan:
-        registry = self._registry
-        exact = self._is_exact(model, route)
-        return Plan(
-            client=self._dialect,
-            route=route,
-            identity=_UPSTREAMS_OWN if exact else self._identity(model),
-            exact=exact,
-            include_usage=head.include_usage or not model.provider.asks_usage,
-            timeouts=_timeouts(registry.timeouts, self._ask.total_seconds),
-            limits=registry.limits,
-            hidden=_secrets_of(model, lease),
-        )
-
-    def _identity(self, model: Model) -> Identity:
-        now = datetime.now(UTC)
-        return Identity(self.account.request_id, int(now.timestamp()), model.label)
-
-    def _is_exact(self, model: Model, route: Route) -> bool:
-        """Equal dialects, and nothing to hide: servers name the model in every chunk."""
-        equal = route.dialect.name == self._dialect.name
-        return equal and self._ask.exact and not model.config.has_secret_name
-
-    def _upstream_body(self, plan: Plan, model: Model, body: bytes) -> bytes:
-        asks_usage = model.provider.asks_usage
-        self.account.exact = plan.exact
-        try:
-            if plan.exact:
-                return self._dialect.forward(
-                    body, model.upstream_name, usage=asks_usage, amend=plan.route.dialect.amend
-                )
-            request = msgspec.structs.replace(
-                self._dialect.decode_request(body),
-                stream=self.account.stream,
-                include_usage=asks_usage,
-            )
-            if self._ask.complete is not None:
-                request = self._ask.complete(self._registry, request, model)
-            return plan.route.dialect.encode_request(request, model.upstream_name)
-        except (BadPayload, Untranslatable) as error:
-            self.account.phase = "decode"
-            raise RequestFailed(_invalid(str(error))) from error
+    def _forget_request(self) -> None:
+        """The server answers: what it was sent will not be sent again."""
+        self._outgoing = _NOTHING
 
     # -- the ends
 
@@ -321,31 +256,10 @@ class Exchange:
         self.account.settle(outcome, fault, monotonic())
 
 
-def _timeouts(configured: Timeouts, total_seconds: float | None) -> Timeouts:
-    """The configured limits, within the client's own where it named one."""
-    if total_seconds is None:
-        return configured
-    return msgspec.structs.replace(
-        configured,
-        connect_seconds=min(configured.connect_seconds, total_seconds),
-        total_seconds=min(configured.total_seconds, total_seconds),
-    )
-
-
-def _secrets_of(model: Model, lease: Lease) -> tuple[str, ...]:
-    """What the upstream is sent and the client must not see."""
-    name = (model.upstream_name,) if model.config.has_secret_name else ()
-    return (*name, *model.provider.secrets_for(lease.endpoint))
-
-
 def _content_type(name: str) -> bytes:
     line = b"content-type: %b\r\n" % name.encode()
     # A text may quote what was sent: no browser may take it for a page.
     return line + b"x-content-type-options: nosniff\r\n" if name.startswith("text/") else line
-
-
-def _invalid(message: str) -> Fault:
-    return client_fault(FaultKind.INVALID_REQUEST, message)
 
 
 def request_id_of(request: web.BaseRequest) -> str:

@@ -1,7 +1,7 @@
 """One JSON line per event, written by a thread of its own.
 
 The loop only appends to a bounded queue; a log target that blocks or fails costs lines, which are
-counted, and never a request. The thread wakes a few times a second and writes what has gathered,
+counted, and never a request. The thread writes what has gathered a few times a second,
 since a wake-up per line would cost more than the line.
 """
 
@@ -32,6 +32,7 @@ class Log:
         self._target = target
         self._pending: deque[Mapping[str, object]] = deque()
         self._closing = threading.Event()
+        self._waiting = threading.Event()  # set while there is something to write
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self.dropped = 0
 
@@ -45,15 +46,21 @@ class Log:
             self.dropped += 1
             return
         self._pending.append({"time": datetime.now(UTC), "event": event, **fields})
+        if not self._waiting.is_set():
+            self._waiting.set()
 
     def close(self, wait_seconds: float = 2.0) -> None:
         """Write what is queued, waiting for a target that blocks no longer than this."""
         self._closing.set()
+        self._waiting.set()
         if self._thread.is_alive():
             self._thread.join(wait_seconds)
 
     def _run(self) -> None:
-        while not self._closing.wait(FLUSH_SECONDS):
+        while not self._closing.is_set():
+            self._waiting.wait()
+            self._closing.wait(FLUSH_SECONDS)  # more lines gather meanwhile
+            self._waiting.clear()
             self.flush()
         self.flush()
 

@@ -25,6 +25,7 @@ class RequestHead(msgspec.Struct, frozen=True, gc=False):
     stream: bool = False
     include_usage: bool = False
     fast: bool = False  # Cody's: the default model for fast answers, whatever `model` says
+    members: Members | None = None  # what was read on the way, for `forward`
 
 
 class Identity(msgspec.Struct, frozen=True, gc=False):
@@ -116,8 +117,12 @@ class ClientDialect(Protocol):
     def decode_request(self, body: bytes) -> Request:
         """The whole request. Raises BadPayload, with a text for the client, on bad input."""
 
-    def forward(self, body: bytes, model: str, *, usage: bool, amend: Amend) -> bytes:
+    def forward(
+        self, body: bytes, model: str, *, usage: bool, amend: Amend, members: Members | None = None
+    ) -> bytes:
         """The same request under the upstream's model name, asking for usage if told to.
+
+        `members` are those that `peek` gave, so that a long body is read through once.
 
         Every value that is neither renamed nor amended keeps its bytes.
         """

@@ -57,11 +57,10 @@ class Door:
         fault = malformed(request)
         if fault is not None:
             return _refusal(request, fault, close=True)
-        path = request.path
         ref = ""
-        handlers = self._exact.get(path)
+        handlers = self._exact.get(request.raw_path)  # as sent: the usual client escapes nothing
         if handlers is None:
-            handlers, ref = self._matched(path)
+            handlers, ref = self._matched(request.path)
         handler = handlers.get(request.method) or handlers.get(hdrs.METH_ANY)
         if handler is None:
             return _lost(request, handlers)
@@ -71,6 +70,9 @@ class Door:
             return _refusal(request, failure.fault)
 
     def _matched(self, path: str) -> tuple[dict[str, Handler], str]:
+        handlers = self._exact.get(path)
+        if handlers is not None:
+            return handlers, ""
         for pattern, handlers in self._patterns:
             match = pattern.fullmatch(path)
             if match is not None:

@@ -24,7 +24,8 @@ from proxy.api.sourcegraph_models import client_config, supported_models
 from proxy.api.surface import client_of
 from proxy.config.modelref import UnknownModel, choose
 from proxy.errors import RequestFailed, client_fault
-from proxy.exchange import Ask, Exchange
+from proxy.exchange import Exchange
+from proxy.planning import Ask
 from proxy.registry import Model, Registry
 from proxy.service import Service
 

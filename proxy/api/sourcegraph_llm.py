@@ -15,7 +15,8 @@ from proxy.api.sourcegraph import resolve as resolve_name
 from proxy.api.surface import client_of, json_answer, visible_models
 from proxy.config.modelref import BadModelRef, ModelRef
 from proxy.errors import RequestFailed, client_fault
-from proxy.exchange import Ask, Exchange
+from proxy.exchange import Exchange
+from proxy.planning import Ask
 from proxy.registry import Model, Registry
 from proxy.service import Service
 

@@ -8,7 +8,8 @@ from aiohttp import web
 from parsers.dialects.base import ClientDialect
 from proxy.admission import authenticate
 from proxy.api.door import Handler
-from proxy.exchange import Ask, Exchange
+from proxy.exchange import Exchange
+from proxy.planning import Ask
 from proxy.registry import Client, Model, Registry
 from proxy.service import Service
 

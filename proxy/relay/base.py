@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import inf
@@ -36,6 +36,7 @@ class Plan(msgspec.Struct, frozen=True):
     route: Route
     identity: Identity
     exact: bool
+    stream: bool
     include_usage: bool  # the client asked for a usage report
     timeouts: Timeouts
     limits: Limits
@@ -57,7 +58,9 @@ class Relay:
     `run`. Subclasses say what a good head and its body mean.
     """
 
-    def __init__(self, plan: Plan, reply: Reply, account: Account) -> None:
+    def __init__(
+        self, plan: Plan, reply: Reply, account: Account, on_answer: Callable[[], None]
+    ) -> None:
         self.plan = plan
         self.reply = reply
         self.account = account
@@ -70,6 +73,7 @@ class Relay:
         self._error_body = bytearray()
         self._failed = False
         self._braked = False
+        self._on_answer = on_answer  # called once the upstream has begun to answer
         self._wake: asyncio.Future[None] | None = None
         self._clock = Clock.HEADERS
         self._clock_at = inf
@@ -148,6 +152,7 @@ class Relay:
     def on_head(self, head: ResponseHead) -> None:
         """The status line and headers have come."""
         self._head = head
+        self._on_answer()
         encoding = head.headers.get(b"content-encoding")
         if encoding is not None and encoding.lower() != b"identity":
             try:

@@ -7,6 +7,7 @@ waits until it is whole, so that a break never leaves half an event at the clien
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 
@@ -23,13 +24,16 @@ from proxy.reply import EVENT_STREAM, Reply
 from proxy.transport import ResponseHead
 
 HOLD_SECONDS = 10.0  # how long a streamed answer's head may wait for its first event
+GLANCE_AFTER = 8  # tokens; learning what they look like costs as much as decoding five
 
 
 class StreamRelay(Relay):
     """Decodes each read, writes what it means to the client, one write per read."""
 
-    def __init__(self, plan: Plan, reply: Reply, account: Account) -> None:
-        super().__init__(plan, reply, account)
+    def __init__(
+        self, plan: Plan, reply: Reply, account: Account, on_answer: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, reply, account, on_answer)
         self._decoder = plan.route.dialect.stream_decoder(plan.limits.max_event_bytes)
         self._writer: Writer = writer_for(plan, self._decoder)
         self._glance = Glance(plan.limits.max_event_bytes) if plan.exact else None
@@ -85,7 +89,8 @@ class StreamRelay(Relay):
         if self._whole is not None:
             self._collect(data)
             return
-        if self._glance is not None and (contents := self._glance.dull(data)):
+        glance = self._glance if self._contents > GLANCE_AFTER else None
+        if glance is not None and (contents := glance.dull(data)):
             self.account.contents += contents
             self.account.last_token = monotonic()
             self._pass_on(data)
@@ -95,8 +100,8 @@ class StreamRelay(Relay):
         except ParseError as error:
             self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
             return
-        if self._glance is not None:
-            self._glance.learn(data, events)
+        if glance is not None:
+            glance.learn(data, events)
         if events:
             self._verdict.read(events)
         self._pass_on(self._writer.render(data, events))

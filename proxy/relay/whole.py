@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from time import monotonic
 
 from parsers.errors import ParseError
@@ -18,8 +19,10 @@ from proxy.transport import ResponseHead
 class WholeRelay(Relay):
     """Collects the body, and sends it as read or translated."""
 
-    def __init__(self, plan: Plan, reply: Reply, account: Account) -> None:
-        super().__init__(plan, reply, account)
+    def __init__(
+        self, plan: Plan, reply: Reply, account: Account, on_answer: Callable[[], None]
+    ) -> None:
+        super().__init__(plan, reply, account, on_answer)
         self._pieces: list[bytes] = []
         self._size = 0
         self._verdict = Verdict(account)

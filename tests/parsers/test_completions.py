@@ -58,7 +58,8 @@ def test_both_dialects_are_one_to_a_client() -> None:
 def test_the_head_of_a_request_is_model_stream_and_usage() -> None:
     body = b'{"model":"m","stream":true,"stream_options":{"include_usage":true},"prompt":[1]}'
 
-    assert OPENAI_COMPLETIONS.peek(body) == RequestHead("m", stream=True, include_usage=True)
+    head = msgspec.structs.replace(OPENAI_COMPLETIONS.peek(body), members=None)
+    assert head == RequestHead("m", stream=True, include_usage=True)
 
 
 def test_every_member_that_the_hub_knows_is_read() -> None:

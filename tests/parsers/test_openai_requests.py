@@ -286,7 +286,19 @@ def test_what_is_written_is_read_back(request: ChatRequest) -> None:
     ],
 )
 def test_peek_reads_what_routing_needs(body: bytes, head: RequestHead) -> None:
-    assert OPENAI_CHAT.peek(body) == head
+    assert msgspec.structs.replace(OPENAI_CHAT.peek(body), members=None) == head
+
+
+def test_what_peek_read_need_not_be_read_again() -> None:
+    body = b'{"model":"m","x":1.50,"stream":true}'
+    members = OPENAI_CHAT.peek(body).members
+    assert members is not None
+    before = dict(members)
+
+    again = OPENAI_CHAT.forward(b"", "up", usage=True, amend=OPENAI_CHAT.amend, members=members)
+
+    assert again == OPENAI_CHAT.forward(body, "up", usage=True, amend=OPENAI_CHAT.amend)
+    assert members == before
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b'{"model":1}', b'{"stream":"yes"}'])

@@ -20,33 +20,36 @@ class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
-class _Head(msgspec.Struct, frozen=True):
-    model: str | None = None
-    stream: bool | None = None
-    stream_options: _StreamOptions | None = None
-
-
-_HEAD = msgspec.json.Decoder(_Head)
 _MEMBERS: msgspec.json.Decoder[Members] = msgspec.json.Decoder(Members)
+_MODEL: msgspec.json.Decoder[str | None] = msgspec.json.Decoder(str | None)
+_STREAM: msgspec.json.Decoder[bool | None] = msgspec.json.Decoder(bool | None)
+_OPTIONS: msgspec.json.Decoder[_StreamOptions | None] = msgspec.json.Decoder(_StreamOptions | None)
 
 
 def peek(body: bytes) -> RequestHead:
-    """Model and stream flag. Raises BadPayload, with a text for the client, on bad input."""
-    head = decode(_HEAD, body)
-    options = head.stream_options
+    """Model and stream flag. Raises BadPayload, with a text for the client, on bad input.
+
+    The body is read through once: its members go along, for `forward`.
+    """
+    members = decode(_MEMBERS, body)
+    model, stream, options = map(members.get, ("model", "stream", "stream_options"))
+    asked = None if options is None else decode(_OPTIONS, options, "stream_options")
     return RequestHead(
-        model=head.model or "",
-        stream=bool(head.stream),
-        include_usage=bool(options and options.include_usage),
+        model=(decode(_MODEL, model, "model") or "") if model is not None else "",
+        stream=bool(stream is not None and decode(_STREAM, stream, "stream")),
+        include_usage=bool(asked and asked.include_usage),
+        members=members,
     )
 
 
-def forward(body: bytes, model: str, *, usage: bool, amend: Amend) -> bytes:
+def forward(
+    body: bytes, model: str, *, usage: bool, amend: Amend, members: Members | None = None
+) -> bytes:
     """The request under the upstream's model name, asking for usage if told to and streaming.
 
     Raises BadPayload if the body is not a JSON object.
     """
-    members = decode(_MEMBERS, body)
+    members = decode(_MEMBERS, body) if members is None else dict(members)
     members["model"] = msgspec.Raw(msgspec.json.encode(model))
     if usage and bytes(members.get("stream", b"")) == b"true":
         _ask_for_usage(members)
@@ -76,11 +79,12 @@ def without_usage(frames: bytes) -> bytes:
     # per token; TGI and OpenAI write "usage":null into every other frame
     if frames.count(b'"usage"') == frames.count(b'"usage":null'):
         return frames
-    return b"".join(frame for frame in split_frames(frames) if not _reports_usage_only(frame))
+    kept = [frame for frame in split_frames(frames) if not _reports_usage_only(frame)]
+    return b"".join(kept)
 
 
 def _reports_usage_only(frame: bytes) -> bool:
-    if b'"usage"' not in frame or not frame.startswith(b"data:"):
+    if not frame.startswith(b"data:") or b'"usage"' not in frame or b'"usage":null' in frame:
         return False
     payload = frame[len(b"data:") :]
     try:

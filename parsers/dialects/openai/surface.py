@@ -46,9 +46,11 @@ class OpenAISurface:
         """Model and stream flag. Raises BadPayload, with a text for the client, on bad input."""
         return envelope.peek(body)
 
-    def forward(self, body: bytes, model: str, *, usage: bool, amend: Amend) -> bytes:
+    def forward(
+        self, body: bytes, model: str, *, usage: bool, amend: Amend, members: Members | None = None
+    ) -> bytes:
         """The same request under the upstream's model name, asking for usage if told to."""
-        return envelope.forward(body, model, usage=usage, amend=amend)
+        return envelope.forward(body, model, usage=usage, amend=amend, members=members)
 
     def without_usage(self, frames: bytes) -> bytes:
         """Whole frames as read, without those that only report usage."""

@@ -43,7 +43,9 @@ class TgiDialect(msgspec.Struct, frozen=True):
         """The request without a model. Raises BadPayload, also for what the hub cannot say."""
         return generate.decode(body, compat=self.compat)
 
-    def forward(self, body: bytes, model: str, *, usage: bool, amend: Amend) -> bytes:
+    def forward(
+        self, body: bytes, model: str, *, usage: bool, amend: Amend, members: Members | None = None
+    ) -> bytes:
         """The body as it came, unless `amend` changes it.
 
         There is no model in it, and no way to get details that could be taken out again.

@@ -1,0 +1,120 @@
+"""How one request is to be answered: by which route, exact or translated, within which limits.
+
+Everything here decides and nothing waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+import msgspec
+
+from parsers.chat import Request
+from parsers.dialects.base import ClientDialect, Identity, RequestHead, Untranslatable
+from parsers.errors import BadPayload
+from parsers.events import Fault, FaultKind
+from proxy.config.schema import Timeouts
+from proxy.endpoints import Lease
+from proxy.errors import RequestFailed, client_fault
+from proxy.providers.base import Route
+from proxy.registry import Model, Registry
+from proxy.relay import Plan
+
+# On the exact path an answer keeps the name that the upstream gave it.
+_UPSTREAMS_OWN = Identity("", 0, "")
+
+# Finds the model that a request means. Raises RequestFailed.
+Resolve: TypeAlias = Callable[[Registry, RequestHead], Model]
+# A request with what its surface adds once the model is known; never on the exact path.
+Complete: TypeAlias = Callable[[Registry, Request, Model], Request]
+
+
+class Ask(msgspec.Struct, frozen=True):
+    """What a route already says of a request."""
+
+    dialect: ClientDialect
+    model: str = ""  # named by the path
+    stream: bool | None = None  # None: the body says
+    refusal: Fault | None = None  # what is wrong with the head, for a client we know
+    total_seconds: float | None = None  # the client's own limit; None: the configured one
+    resolve: Resolve | None = None  # None: by any spelling of the name
+    complete: Complete | None = None
+    exact: bool = True  # False: the upstream's bytes are never the client's
+
+
+def plan_for(
+    ask: Ask, registry: Registry, model: Model, lease: Lease, head: RequestHead, request_id: str
+) -> Plan:
+    """How to answer. Raises RequestFailed where the model's provider does no such work."""
+    route = model.provider.route_for(ask.dialect)
+    if route is None:
+        raise RequestFailed(_invalid(f'the model "{model.label}" does no {ask.dialect.operation}'))
+    exact = _is_exact(ask, model, route)
+    return Plan(
+        client=ask.dialect,
+        route=route,
+        identity=_UPSTREAMS_OWN if exact else _identity(request_id, model),
+        exact=exact,
+        stream=head.stream,
+        include_usage=head.include_usage or not model.provider.asks_usage,
+        timeouts=_timeouts(registry.timeouts, ask.total_seconds),
+        limits=registry.limits,
+        hidden=_secrets_of(model, lease),
+    )
+
+
+def upstream_body(
+    ask: Ask, registry: Registry, model: Model, plan: Plan, head: RequestHead, body: bytes
+) -> bytes:
+    """What to send to the model server. Raises RequestFailed for what it cannot be asked."""
+    dialect, asks_usage = plan.route.dialect, model.provider.asks_usage
+    try:
+        if plan.exact:
+            return ask.dialect.forward(
+                body,
+                model.upstream_name,
+                usage=asks_usage,
+                amend=dialect.amend,
+                members=head.members,
+            )
+        request = msgspec.structs.replace(
+            ask.dialect.decode_request(body), stream=plan.stream, include_usage=asks_usage
+        )
+        if ask.complete is not None:
+            request = ask.complete(registry, request, model)
+        return dialect.encode_request(request, model.upstream_name)
+    except (BadPayload, Untranslatable) as error:
+        raise RequestFailed(_invalid(str(error))) from error
+
+
+def _is_exact(ask: Ask, model: Model, route: Route) -> bool:
+    """Equal dialects, and nothing to hide: servers name the model in every chunk."""
+    equal = route.dialect.name == ask.dialect.name
+    return equal and ask.exact and not model.config.has_secret_name
+
+
+def _identity(request_id: str, model: Model) -> Identity:
+    return Identity(request_id, int(datetime.now(UTC).timestamp()), model.label)
+
+
+def _timeouts(configured: Timeouts, total_seconds: float | None) -> Timeouts:
+    """The configured limits, within the client's own where it named one."""
+    if total_seconds is None:
+        return configured
+    return msgspec.structs.replace(
+        configured,
+        connect_seconds=min(configured.connect_seconds, total_seconds),
+        total_seconds=min(configured.total_seconds, total_seconds),
+    )
+
+
+def _secrets_of(model: Model, lease: Lease) -> tuple[str, ...]:
+    """What the upstream is sent and the client must not see."""
+    secrets = model.provider.secrets_for(lease.endpoint)
+    return (model.upstream_name, *secrets) if model.config.has_secret_name else secrets
+
+
+def _invalid(message: str) -> Fault:
+    return client_fault(FaultKind.INVALID_REQUEST, message)
