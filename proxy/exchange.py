@@ -58,7 +58,6 @@ class Exchange:
         self._client: Client | None = None
         self._body = b""  # as the client sent it, until it is known what to send on
         self._outgoing = _NOTHING  # what is sent on, until the upstream answers
-        self._task: asyncio.Task[object] | None = None
         self._drained: Fault | None = None
         self.reply = Reply(request)
         self.account = Account(
@@ -71,16 +70,15 @@ class Exchange:
     async def run(self) -> Reply:
         """Answer the request; raises only CancelledError, when the client has gone."""
         self._service.enter(self)
-        self._task = asyncio.current_task()
         try:
             await self._phases()
         except RequestFailed as failure:
             self._refuse(failure.fault)
         except asyncio.CancelledError:
-            if self._task is None or self._drained is None:
+            if self._drained is None:
                 self._abandon()
                 raise
-            self._task.uncancel()
+            self._request.task.uncancel()
             self.reply.close_after()  # the rest of the request may still be on its way
             self._refuse(self._drained)
         except Exception:  # the outermost edge: a bug, shown to nobody
@@ -101,9 +99,9 @@ class Exchange:
         )
         if self._relay is not None and self._relay.under_way:
             self._relay.fail(fault)
-        elif self._task is not None:  # it still waits for the request, or for a connection
+        else:  # it still waits for the request, or for a connection
             self._drained = fault
-            self._task.cancel()
+            self._request.task.cancel()
 
     # -- the phases
 

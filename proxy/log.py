@@ -11,9 +11,9 @@ import logging
 import threading
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import BinaryIO
+from typing import BinaryIO, TypeAlias
 
 import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
@@ -23,6 +23,7 @@ FLUSH_SECONDS = 0.1
 MAX_FIELD_CHARS = 2000
 
 _ENCODER = msgspec.json.Encoder()
+_Line: TypeAlias = tuple[datetime, str, Callable[[], Mapping[str, object]]]
 
 
 class Log:
@@ -30,7 +31,7 @@ class Log:
 
     def __init__(self, target: BinaryIO) -> None:
         self._target = target
-        self._pending: deque[Mapping[str, object]] = deque()
+        self._pending: deque[_Line] = deque()
         self._closing = threading.Event()
         self._waiting = threading.Event()  # set while there is something to write
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
@@ -42,10 +43,14 @@ class Log:
 
     def write(self, event: str, **fields: object) -> None:
         """Queue one line; counted and dropped when the queue is full."""
+        self.write_later(event, lambda: fields)
+
+    def write_later(self, event: str, render: Callable[[], Mapping[str, object]]) -> None:
+        """As `write`; the thread asks for the fields, which must not change any more."""
         if len(self._pending) >= MAX_PENDING:
             self.dropped += 1
             return
-        self._pending.append({"time": datetime.now(UTC), "event": event, **fields})
+        self._pending.append((datetime.now(UTC), event, render))
         if not self._waiting.is_set():
             self._waiting.set()
 
@@ -66,7 +71,7 @@ class Log:
 
     def flush(self) -> None:
         """Write what is queued; the thread does it, or the caller where it was not started."""
-        lines = [_line(self._pending.popleft()) for _ in range(len(self._pending))]
+        lines = [_encoded(*self._pending.popleft()) for _ in range(len(self._pending))]
         if not lines:
             return
         try:
@@ -76,9 +81,12 @@ class Log:
             self.dropped += len(lines)
 
 
-def _line(fields: Mapping[str, object]) -> bytes:
-    shown = {name: _bounded(value) for name, value in fields.items() if value is not None}
-    return _ENCODER.encode(shown) + b"\n"
+def _encoded(time: datetime, event: str, render: Callable[[], Mapping[str, object]]) -> bytes:
+    line: dict[str, object] = {"time": time, "event": event}
+    for name, value in render().items():
+        if value is not None:
+            line[name] = _bounded(value)
+    return _ENCODER.encode(line) + b"\n"
 
 
 def _bounded(value: object) -> object:

@@ -92,7 +92,7 @@ def upstream_body(
 def _is_exact(ask: Ask, model: Model, route: Route) -> bool:
     """Equal dialects, and nothing to hide: servers name the model in every chunk."""
     equal = route.dialect.name == ask.dialect.name
-    return equal and ask.exact and not model.config.has_secret_name
+    return equal and ask.exact and not model.hides_name
 
 
 def _identity(request_id: str, model: Model) -> Identity:
@@ -113,7 +113,7 @@ def _timeouts(configured: Timeouts, total_seconds: float | None) -> Timeouts:
 def _secrets_of(model: Model, lease: Lease) -> tuple[str, ...]:
     """What the upstream is sent and the client must not see."""
     secrets = model.provider.secrets_for(lease.endpoint)
-    return (model.upstream_name, *secrets) if model.config.has_secret_name else secrets
+    return (model.upstream_name, *secrets) if model.hides_name else secrets
 
 
 def _invalid(message: str) -> Fault:

@@ -37,6 +37,7 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     label: str  # str(ref), made once: metrics and logs ask for it on every request
     display_name: str
     upstream_name: str
+    hides_name: bool  # `upstream_name` is a secret: clients must not see it
     capabilities: tuple[str, ...]
     max_input_tokens: int
     max_output_tokens: int
@@ -156,6 +157,7 @@ def _model(config: ModelConfig, provider: Provider, pool: EndpointPool) -> Model
         label=str(config.ref),
         display_name=config.settings.display_name,
         upstream_name=config.upstream_name,
+        hides_name=config.has_secret_name,
         capabilities=config.settings.capabilities,
         max_input_tokens=config.limits.max_input_tokens,
         max_output_tokens=config.limits.max_output_tokens,

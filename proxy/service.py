@@ -6,6 +6,7 @@ One per process, made by `app`. It knows which requests run, so that a drain can
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Protocol
 
 from parsers.events import Fault, FaultKind
@@ -72,7 +73,7 @@ class Service:
         if not self._running:
             self._empty.set()
         self.metrics.count(running.account)
-        self.log.write("request", **log_fields(running.account))
+        self.log.write_later("request", partial(log_fields, running.account))
 
     async def drain(self, seconds: float) -> None:
         """Wait until nothing runs; end what still does after this time."""
