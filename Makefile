@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-TIME   ?= 60
+EXAMPLES ?= 20000
 
 .DEFAULT_GOAL := help
 
@@ -36,14 +36,14 @@ fmt: $(VENV)/.dev ## format the code and mend what lint can mend
 	$(BIN)/ruff check --fix --quiet .
 	$(BIN)/ruff format .
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev ## formatting and lint
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(VENV)/.dev
+types: $(VENV)/.dev ## strict types
 	$(BIN)/mypy
 
-imports: $(VENV)/.dev
+imports: $(VENV)/.dev ## who may import whom
 	$(BIN)/lint-imports
 
 cover: $(VENV)/.dev ## all tests; fails under 95 % branch coverage in parsers, 90 % in proxy
@@ -55,14 +55,14 @@ cover: $(VENV)/.dev ## all tests; fails under 95 % branch coverage in parsers, 9
 unit: $(VENV)/.dev ## all tests, without coverage
 	$(BIN)/pytest -n 2
 
-fuzz: $(VENV)/.dev ## the property tests, for TIME seconds each
-	HYPOTHESIS_PROFILE=fuzz FUZZ_SECONDS=$(TIME) $(BIN)/pytest tests/fuzz --timeout=0
+fuzz: $(VENV)/.dev ## the property tests with EXAMPLES examples each (default 20000)
+	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m fuzz -n 2 --timeout=0
 
 soak: $(VENV)/.dev ## many mixed requests, then: nothing leaked, every book balanced
 	SOAK_REQUESTS=100000 $(BIN)/pytest tests/e2e/test_soak.py --timeout=0
 
-bench: $(VENV)/.run ## CPU per request and per token beside nginx (needs gcc and nginx)
-	$(BIN)/python tests/bench/run.py
+bench: $(VENV)/.run ## CPU per request and per token beside nginx (needs gcc and nginx; ARGS=--help)
+	$(BIN)/python tests/bench/run.py $(ARGS)
 
 docs: $(VENV)/.run ## write docs/configuration.md anew from the schema
 	$(BIN)/penstock schema --markdown >docs/configuration.md

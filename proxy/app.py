@@ -127,10 +127,10 @@ async def running(options: Options, log: Log) -> AsyncIterator[Penstock]:
         lambda data, generation: build(data, generation, live),
         registry,
         content.data,
-        lambda status: _reloaded(status, metrics, log),
+        lambda status: _reloaded(status, reloader.current, metrics, log),
     )
     del registry  # from here on the reloader holds it, and lets go of it
-    _reloaded(reloader.status, metrics, log)
+    _reloaded(reloader.status, reloader.current, metrics, log)
     service = Service(reloader, live, metrics, log)
     async with (
         listening(admin_runner(service), listen.admin_host, listen.admin_port) as admin,
@@ -179,8 +179,8 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _reloaded(status: ReloadStatus, metrics: Metrics, log: Log) -> None:
-    metrics.reloaded(status)
+def _reloaded(status: ReloadStatus, serving: Registry, metrics: Metrics, log: Log) -> None:
+    metrics.reloaded(status, len(serving.warnings))
     log.write(
         "config",
         ok=status.ok,

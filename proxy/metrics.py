@@ -137,6 +137,11 @@ class Metrics(Collector):
             "When the configuration that serves new requests was loaded.",
             registry=registry,
         )
+        self.warnings = Gauge(
+            "penstock_config_warnings",
+            "Warnings about the configuration that serves new requests.",
+            registry=registry,
+        )
         Gauge(
             "penstock_build_info", "Which penstock this is.", ("version",), registry=registry
         ).labels(__version__).set(1)
@@ -149,12 +154,13 @@ class Metrics(Collector):
         self._in_flight = requests
         self._endpoints = endpoints
 
-    def reloaded(self, status: ReloadStatus) -> None:
-        """Count an attempt to load the configuration."""
+    def reloaded(self, status: ReloadStatus, warnings: int) -> None:
+        """Count an attempt to load the configuration; `warnings` are of the one that serves."""
         self.reloads.labels("success" if status.ok else "failure").inc()
         self.reload_ok.set(status.ok)
         self.generation.set(status.generation)
         self.reload_time.set(status.loaded_at)
+        self.warnings.set(warnings)
 
     def count_attempt(self, model: str, endpoint: str, verdict: str) -> None:
         """Count a call to a model server."""

@@ -12,7 +12,13 @@ from typing import TypeAlias
 import msgspec
 
 from parsers.chat import Request
-from parsers.dialects.base import ClientDialect, Identity, RequestHead, Untranslatable
+from parsers.dialects.base import (
+    ClientDialect,
+    ExactDialect,
+    Identity,
+    RequestHead,
+    Untranslatable,
+)
 from parsers.errors import BadPayload
 from parsers.events import Fault, FaultKind
 from proxy.config.schema import Timeouts
@@ -41,7 +47,7 @@ class Ask(msgspec.Struct, frozen=True):
     total_seconds: float | None = None  # the client's own limit; None: the configured one
     resolve: Resolve | None = None  # None: by any spelling of the name
     complete: Complete | None = None
-    exact: bool = True  # False: the upstream's bytes are never the client's
+    exact: ExactDialect | None = None  # `dialect`, where the upstream's bytes may be the answer
 
 
 def plan_for(
@@ -51,11 +57,11 @@ def plan_for(
     route = model.provider.route_for(ask.dialect)
     if route is None:
         raise RequestFailed(_invalid(f'the model "{model.label}" does no {ask.dialect.operation}'))
-    exact = _is_exact(ask, model, route)
+    exact = ask.exact if _is_exact(ask, model, route) else None
     return Plan(
         client=ask.dialect,
         route=route,
-        identity=_UPSTREAMS_OWN if exact else _identity(request_id, model),
+        identity=_identity(request_id, model) if exact is None else _UPSTREAMS_OWN,
         exact=exact,
         stream=head.stream,
         include_usage=head.include_usage or not model.provider.asks_usage,
@@ -71,8 +77,8 @@ def upstream_body(
     """What to send to the model server. Raises RequestFailed for what it cannot be asked."""
     dialect, asks_usage = plan.route.dialect, model.provider.asks_usage
     try:
-        if plan.exact:
-            return ask.dialect.forward(
+        if plan.exact is not None:
+            return plan.exact.forward(
                 body,
                 model.upstream_name,
                 usage=asks_usage,
@@ -91,8 +97,7 @@ def upstream_body(
 
 def _is_exact(ask: Ask, model: Model, route: Route) -> bool:
     """Equal dialects, and nothing to hide: servers name the model in every chunk."""
-    equal = route.dialect.name == ask.dialect.name
-    return equal and ask.exact and not model.hides_name
+    return route.dialect.name == ask.dialect.name and not model.hides_name
 
 
 def _identity(request_id: str, model: Model) -> Identity:
@@ -100,9 +105,10 @@ def _identity(request_id: str, model: Model) -> Identity:
 
 
 def _timeouts(configured: Timeouts, total_seconds: float | None) -> Timeouts:
-    """The configured limits, within the client's own where it named one."""
+    """The configured limits, within the client's own where it named one that is long enough."""
     if total_seconds is None:
         return configured
+    total_seconds = max(total_seconds, configured.client_min_seconds)
     return msgspec.structs.replace(
         configured,
         connect_seconds=min(configured.connect_seconds, total_seconds),

@@ -10,9 +10,19 @@ from hypothesis import HealthCheck, settings
 # CI repeats itself; `make fuzz` looks further.
 settings.register_profile("ci", derandomize=True, deadline=None, max_examples=50)
 settings.register_profile(
-    "fuzz", deadline=None, max_examples=20_000, suppress_health_check=list(HealthCheck)
+    "fuzz",
+    deadline=None,
+    max_examples=int(os.environ.get("FUZZ_EXAMPLES", "20000")),  # noqa: TID251 - a test's knob
+    suppress_health_check=list(HealthCheck),
 )
-settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # noqa: TID251 - a test's knob
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))  # noqa: TID251 - as above
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the property tests."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.fuzz)
 
 
 @pytest.hookimpl(wrapper=True, trylast=True)

@@ -117,19 +117,6 @@ class ClientDialect(Protocol):
     def decode_request(self, body: bytes) -> Request:
         """The whole request. Raises BadPayload, with a text for the client, on bad input."""
 
-    def forward(
-        self, body: bytes, model: str, *, usage: bool, amend: Amend, members: Members | None = None
-    ) -> bytes:
-        """The same request under the upstream's model name, asking for usage if told to.
-
-        `members` are those that `peek` gave, so that a long body is read through once.
-
-        Every value that is neither renamed nor amended keeps its bytes.
-        """
-
-    def without_usage(self, frames: bytes) -> bytes:
-        """Whole frames as read, without those that only report usage."""
-
     def stream_encoder(self, identity: Identity, *, include_usage: bool) -> StreamEncoder:
         """An encoder for one streamed answer."""
 
@@ -148,6 +135,22 @@ class ClientDialect(Protocol):
         `streaming` says that a model server was asked for a stream, of which nothing has been
         sent. 200 then means a stream of `error_frame` alone.
         """
+
+
+class ExactDialect(ClientDialect, Protocol):
+    """A dialect that servers speak too, so that bytes can be passed on as they are."""
+
+    def forward(
+        self, body: bytes, model: str, *, usage: bool, amend: Amend, members: Members | None = None
+    ) -> bytes:
+        """The same request under the upstream's model name, asking for usage if told to.
+
+        `members` are those that `peek` gave, so that a long body is read through once.
+        Every value that is neither renamed nor amended keeps its bytes.
+        """
+
+    def without_usage(self, frames: bytes) -> bytes:
+        """Whole frames as read, without those that only report usage."""
 
 
 class Untranslatable(ValueError):

@@ -31,10 +31,6 @@ from proxy.service import Service
 
 _logger = logging.getLogger(__name__)
 
-# A client's own limit counts from here up to the configured `totalSeconds` (B-21). Below it, a
-# client has left before its first token.
-MIN_TIMEOUT_SECONDS = 1.0
-
 _MILLISECONDS = re.compile(r"[+-]?[0-9]{1,12}")
 _API_VERSION = re.compile(r"[1-9]")
 _UNSUPPORTED_VERSION = client_fault(
@@ -114,14 +110,14 @@ def _api_version(request: web.BaseRequest) -> tuple[int | None, Fault | None]:
 
 
 def _timeout_seconds(request: web.BaseRequest) -> float | None:
-    """The limit of `X-Timeout-Ms`; the exchange keeps it below the configured one."""
+    """The limit of `X-Timeout-Ms` as sent: the plan keeps it within the configured range (B-21)."""
     text = request.headers.get("X-Timeout-Ms")
     if text is None:
         return None
     if _MILLISECONDS.fullmatch(text) is None:
         _logger.warning("a request's X-Timeout-Ms is not an integer")
         return None
-    return max(int(text) / 1000, MIN_TIMEOUT_SECONDS)
+    return int(text) / 1000
 
 
 def resolve(registry: Registry, head: RequestHead, *, operation: Operation) -> Model:

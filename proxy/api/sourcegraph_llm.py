@@ -55,7 +55,7 @@ def chat(service: Service) -> Handler:
     Never the exact path: answers name the model as it was asked for (3.10), which may be all that
     a client is to know of it.
     """
-    ask = Ask(OPENAI_CHAT, resolve=resolve, complete=complete, exact=False)
+    ask = Ask(OPENAI_CHAT, resolve=resolve, complete=complete)
 
     async def handler(request: web.BaseRequest, _: str) -> web.StreamResponse:
         return await Exchange(service, request, ask).run()

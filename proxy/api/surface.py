@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from aiohttp import web
 
-from parsers.dialects.base import ClientDialect
+from parsers.dialects.base import ExactDialect
 from proxy.admission import authenticate
 from proxy.api.door import Handler
 from proxy.exchange import Exchange
@@ -14,11 +14,11 @@ from proxy.registry import Client, Model, Registry
 from proxy.service import Service
 
 
-def exchange(service: Service, dialect: ClientDialect, *, stream: bool | None = None) -> Handler:
+def exchange(service: Service, dialect: ExactDialect, *, stream: bool | None = None) -> Handler:
     """A handler that asks a model; `stream` None leaves it to the body."""
 
     async def handler(request: web.BaseRequest, ref: str) -> web.StreamResponse:
-        return await Exchange(service, request, Ask(dialect, ref, stream)).run()
+        return await Exchange(service, request, Ask(dialect, ref, stream, exact=dialect)).run()
 
     return handler
 

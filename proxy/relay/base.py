@@ -11,7 +11,7 @@ from time import monotonic
 
 import msgspec
 
-from parsers.dialects.base import ClientDialect, Identity
+from parsers.dialects.base import ClientDialect, ExactDialect, Identity
 from parsers.events import Fault, FaultKind
 from proxy.config.schema import Limits, Timeouts
 from proxy.errors import client_fault, status_of, upstream_fault
@@ -35,7 +35,7 @@ class Plan(msgspec.Struct, frozen=True):
     client: ClientDialect
     route: Route
     identity: Identity
-    exact: bool
+    exact: ExactDialect | None  # `client`, where the upstream's bytes are its own; None: translated
     stream: bool
     include_usage: bool  # the client asked for a usage report
     timeouts: Timeouts

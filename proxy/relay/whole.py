@@ -44,7 +44,8 @@ class WholeRelay(Relay):
         body = b"".join(self._pieces)
         dialect = self.plan.route.dialect
         try:
-            events = dialect.judge_body(body) if self.plan.exact else dialect.decode_body(body)
+            exact = self.plan.exact is not None
+            events = dialect.judge_body(body) if exact else dialect.decode_body(body)
         except ParseError as error:
             self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
             return
@@ -59,7 +60,7 @@ class WholeRelay(Relay):
         self._send(body, events)
 
     def _send(self, body: bytes, events: list[StreamEvent]) -> None:
-        if not self.plan.exact:
+        if self.plan.exact is None:
             body = self.plan.client.encode_body(events, self.plan.identity)
         self.account.status = 200
         self.reply.send(200, self.reply_headers + JSON, body)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from parsers.dialects.base import ClientDialect, StreamDecoder, UpstreamDialect
+from parsers.dialects.base import ExactDialect, StreamDecoder, UpstreamDialect
 from parsers.events import Failed, StreamEvent, Usage
 from parsers.sse import frames
 from proxy.relay.base import Plan
@@ -23,7 +23,9 @@ class Writer(Protocol):
 
 def writer_for(plan: Plan, decoder: StreamDecoder) -> Writer:
     """The writer that a plan asks for; `decoder` is the one that watches the stream."""
-    return ExactWriter(plan, decoder) if plan.exact else TranslatingWriter(plan)
+    if plan.exact is None:
+        return TranslatingWriter(plan)
+    return ExactWriter(plan, plan.exact, decoder)
 
 
 class TranslatingWriter:
@@ -52,9 +54,9 @@ class ExactWriter:
     relay tells in the client's dialect; and the blank line that a last frame may lack.
     """
 
-    def __init__(self, plan: Plan, decoder: StreamDecoder) -> None:
+    def __init__(self, plan: Plan, client: ExactDialect, decoder: StreamDecoder) -> None:
         self._decoder = decoder
-        self._client: ClientDialect = plan.client
+        self._client = client
         self._upstream: UpstreamDialect = plan.route.dialect
         self._drops_usage = not plan.include_usage
         self._tail: list[bytes] = []

@@ -14,7 +14,7 @@ from prometheus_client import Metric
 from parsers.events import FaultKind
 from proxy.outcome import Outcome
 from tests.e2e.demo_server import demo_server
-from tests.e2e.watched import Watched, families, open_families, watched
+from tests.e2e.watched import Watched, families, open_families, value_of, watched
 from tests.harness import MODEL, chat, config_for
 from tests.scripted import Conversation, Upstream, response
 
@@ -108,6 +108,7 @@ async def test_every_family_is_ours_and_documented() -> None:
         "penstock_config_last_reload_successful",
         "penstock_config_last_success_timestamp_seconds",
         "penstock_config_reloads",
+        "penstock_config_warnings",
         "penstock_endpoint_in_flight",
         "penstock_faults",
         "penstock_inter_token_seconds",
@@ -122,6 +123,28 @@ async def test_every_family_is_ours_and_documented() -> None:
     assert [family.name for family in found if not family.name.startswith("penstock_")] == []
     assert [family.name for family in found if not str(family.documentation).endswith(".")] == []
     assert [family.name for family in found if family.type == "unknown"] == []
+
+
+async def test_warnings_are_counted_for_the_file_that_serves() -> None:
+    config = config_for("http://127.0.0.1:9")
+    (model,) = config["modelConfiguration"]["modelOverrides"]
+    async with watched(config) as proxy:
+        counts = [await warnings(proxy)]
+        model["capabilities"].append("telepathy")
+        config["modelConfiguration"]["defaultModels"]["chat"] = "lab::v1::nobody"
+        await proxy.replace(config)
+        counts.append(await warnings(proxy))
+        config["modelConfiguration"]["modelOverrides"] = []
+        await reloaded(proxy, config)
+        counts.append(await warnings(proxy))
+
+    assert counts == [(0, 0), (2, 2), (2, 2)]
+
+
+async def warnings(proxy: Watched) -> tuple[float, int]:
+    """How many the metric counts, and how many are on the status page."""
+    status = await proxy.described()
+    return value_of(await proxy.metrics(), "penstock_config_warnings"), len(status.warnings)
 
 
 async def test_labels_come_from_the_configuration_and_from_closed_lists() -> None:

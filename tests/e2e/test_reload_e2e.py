@@ -6,13 +6,14 @@ import asyncio
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 import pytest
 from aiohttp import StreamReader
 
-from tests.e2e.watched import Status, value_of, watched
+from proxy.config import watch
+from tests.e2e.watched import Entry, Status, Watched, value_of, watched
 from tests.harness import MODEL, chat, config_for, provider
 from tests.scripted import LAST_CHUNK, STREAM_HEAD, Conversation, Upstream, chunk
 
@@ -20,8 +21,11 @@ CHAT = "/v1/chat/completions"
 FINISH = b'data: {"id":"x","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
 DONE = b"data: [DONE]\n\n"
 
+Answer: TypeAlias = tuple[str, int, bytes]  # the word that was asked for, status, body
+
 STREAMS = 50
 RELOADS = 500
+ALTERNATIONS = 500  # of a bad file and a good one
 TOKEN_SECONDS = 0.25
 SHORT_SECONDS = 0.02  # the log holds ten thousand lines
 
@@ -95,52 +99,84 @@ def whole(up: Conversation, word: str) -> None:
     up.send(chunk(token(word)) + chunk(FINISH + DONE) + LAST_CHUNK)
 
 
-@pytest.mark.timeout(60)
-async def test_hundreds_of_reloads_alter_no_byte_of_any_stream() -> None:
-    reloaded = asyncio.Event()
-    sent: dict[str, bytes] = {}
+class Load:
+    """Streams that last until all is over, and meanwhile one short request after another."""
 
-    async def answer(up: Conversation) -> None:
-        """Repeats the word it is sent until the reloads are over; at once to "short"."""
+    def __init__(self) -> None:
+        self.over = asyncio.Event()
+        self.sent: dict[str, bytes] = {}  # by the word that a request was to repeat
+
+    async def answer(self, up: Conversation) -> None:
+        """The upstream: repeats the word it is sent until all is over; once to "short"."""
         async for request in up.requests():
             word = msgspec.json.decode(request.body, type=Asked).word
-            sent[word] = b""
+            self.sent[word] = b""
             up.send(STREAM_HEAD)
             is_short = word.startswith("short")
             count = 0
-            while count == 0 or not (is_short or reloaded.is_set()):
+            while count == 0 or not (is_short or self.over.is_set()):
                 count += 1
                 frame = token(f"{word}-{count}")
-                sent[word] += frame
+                self.sent[word] += frame
                 up.send(chunk(frame))
                 await asyncio.sleep(SHORT_SECONDS if is_short else TOKEN_SECONDS)
-            sent[word] += FINISH + DONE
+            self.sent[word] += FINISH + DONE
             up.send(chunk(FINISH + DONE) + LAST_CHUNK)
 
-    async def ask(word: str) -> tuple[str, int, bytes]:
-        headers = {"x-request-id": word}
-        return (word, *await proxy.ask(CHAT, chat(word), headers=headers))
+    async def stream(self, proxy: Watched, number: int) -> Answer:
+        """A request whose answer lasts."""
+        return await _ask(proxy, f"stream-{number}")
 
-    async def keep_asking() -> list[tuple[str, int, bytes]]:
-        answers: list[tuple[str, int, bytes]] = []
-        while not reloaded.is_set():
-            answers.append(await ask(f"short-{len(answers)}"))
+    async def newcomers(self, proxy: Watched) -> list[Answer]:
+        """Short requests in turn, until all is over."""
+        answers: list[Answer] = []
+        while not self.over.is_set():
+            answers.append(await _ask(proxy, f"short-{len(answers)}"))
         return answers
 
+    async def begun(self) -> None:
+        """Each stream has its upstream."""
+        while len(self.sent) < STREAMS:  # noqa: ASYNC110 - what a dictionary holds is no event
+            await asyncio.sleep(0.01)
+
+    def check(self, answers: list[Answer], later: list[Answer], entries: list[Entry]) -> None:
+        """Every byte of every answer came, and the newcomers were served by ever newer files."""
+        assert [(word, code) for word, code, _ in answers] == [
+            (f"stream-{n}", 200) for n in range(STREAMS)
+        ]
+        assert {word: body for word, _, body in answers + later} == self.sent
+        assert {code for _, code, _ in later} == {200}
+        assert min(body.count(b"stream") for _, _, body in answers) > 10  # it was a long stream
+        assert {entry.outcome for entry in entries} == {"complete"}
+        assert len(entries) == STREAMS + len(later)
+        served_by = {entry.request_id: entry.generation for entry in entries}
+        assert {served_by[word] for word, _, _ in answers} == {1}
+        newer = [served_by[word] for word, _, _ in later]  # in the order of their asking
+        assert newer == sorted(newer)
+        assert len(set(newer)) > 50
+
+
+async def _ask(proxy: Watched, word: str) -> Answer:
+    headers = {"x-request-id": word}
+    return (word, *await proxy.ask(CHAT, chat(word), headers=headers))
+
+
+@pytest.mark.timeout(60)
+async def test_hundreds_of_reloads_alter_no_byte_of_any_stream() -> None:
+    load = Load()
     async with (
-        Upstream(answer) as upstream,
+        Upstream(load.answer) as upstream,
         watched(variant(upstream.url, 0)) as proxy,
         asyncio.TaskGroup() as group,
     ):
-        streams = [group.create_task(ask(f"stream-{n}")) for n in range(STREAMS)]
-        while len(sent) < STREAMS:  # noqa: ASYNC110 - until each has its upstream
-            await asyncio.sleep(0.01)
-        newcomers = group.create_task(keep_asking())
+        streams = [group.create_task(load.stream(proxy, n)) for n in range(STREAMS)]
+        await load.begun()
+        newcomers = group.create_task(load.newcomers(proxy))
         statuses = {
             await (proxy.reload if number % 5 else proxy.replace)(variant(upstream.url, number))
             for number in range(1, RELOADS + 1)
         }
-        reloaded.set()
+        load.over.set()
         answers = [await stream for stream in streams]
         later = await newcomers
 
@@ -149,19 +185,86 @@ async def test_hundreds_of_reloads_alter_no_byte_of_any_stream() -> None:
 
     assert statuses == {200}
     assert status.config.generation == RELOADS + 1
-    assert [(word, code) for word, code, _ in answers] == [
-        (f"stream-{n}", 200) for n in range(STREAMS)
+    load.check(answers, later, entries)
+
+
+@pytest.mark.timeout(60)
+async def test_a_thousand_files_good_and_bad_in_turn_let_no_request_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Each file is put there whole: a thousand times the usual wait for that would be 20 seconds.
+    monkeypatch.setattr(watch, "SETTLE_SECONDS", 0.001)
+    load = Load()
+    told: list[tuple[int, int, bool]] = []
+    async with (
+        Upstream(load.answer) as upstream,
+        watched(variant(upstream.url, 0)) as proxy,
+        asyncio.TaskGroup() as group,
+    ):
+        streams = [group.create_task(load.stream(proxy, n)) for n in range(STREAMS)]
+        await load.begun()
+        newcomers = group.create_task(load.newcomers(proxy))
+        for number in range(1, ALTERNATIONS + 1):
+            for content in (bad(upstream.url, number), good(upstream.url, number)):
+                code, status = await reloaded(proxy, content)
+                told.append((code, status.config.generation, status.config.ok))
+        load.over.set()
+        answers = [await stream for stream in streams]
+        later = await newcomers
+
+        last = await proxy.described()
+        page = await proxy.metrics()
+        entries = proxy.entries()
+
+    assert told == [
+        attempt
+        for number in range(1, ALTERNATIONS + 1)
+        for attempt in ((422, number, False), (200, number + 1, True))
     ]
-    assert {word: body for word, _, body in answers + later} == sent
-    assert {code for _, code, _ in later} == {200}
-    assert min(body.count(b"stream") for _, _, body in answers) > 20  # it was a long stream
-    assert {entry.outcome for entry in entries} == {"complete"}
-    served_by = {entry.request_id: entry.generation for entry in entries}
-    assert {served_by[word] for word, _, _ in answers} == {1}
-    newer = [served_by[word] for word, _, _ in later]  # in the order of their asking
-    assert newer == sorted(newer)
-    assert len(set(newer)) > 50
-    assert len(entries) == STREAMS + len(later)
+    assert (last.config.generation, last.config.ok, last.config.problems) == (
+        ALTERNATIONS + 1,
+        True,
+        [],
+    )
+    final = msgspec.json.decode(good(upstream.url, ALTERNATIONS))["modelConfiguration"]
+    assert [model.ref for model in last.models] == [
+        model["modelRef"] for model in final["modelOverrides"]
+    ]
+    assert value_of(page, "penstock_config_generation") == ALTERNATIONS + 1
+    assert value_of(page, "penstock_config_last_reload_successful") == 1
+    load.check(answers, later, entries)
+
+
+def good(url: str, number: int) -> bytes:
+    """A file of `variant`."""
+    return msgspec.json.encode(variant(url, number))
+
+
+def bad(url: str, number: int) -> bytes:
+    """A file that is refused: for its syntax, for a key, for a value, for what it refers to."""
+    config = variant(url, number)
+    block = config["modelConfiguration"]
+    match number % 5:
+        case 0:
+            return msgspec.json.encode(config)[: number % 400]
+        case 1:
+            block["modelOverides"] = []
+        case 2:
+            config["penstock"]["limits"] = {"maxBodyBytes": "many"}
+        case 3:
+            block["modelOverrides"][0]["modelRef"] = "nobody::v1::model"
+        case _:
+            block["providerOverrides"][0]["serverSideConfig"]["endpoints"] = [
+                {"url": url, "accessToken": {"file": f"/nowhere/{number}"}}
+            ]
+    return msgspec.json.encode(config)
+
+
+async def reloaded(proxy: Watched, content: bytes) -> tuple[int, Status]:
+    """How a reload of this content is answered: its status, and what serves after it."""
+    proxy.put_bytes(content)
+    async with proxy.session.post(f"{proxy.admin_url}/reload") as response:
+        return response.status, msgspec.json.decode(await response.read(), type=Status)
 
 
 async def test_a_bad_file_under_load_changes_nothing_and_is_told_whole() -> None:

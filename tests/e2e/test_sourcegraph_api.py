@@ -304,7 +304,7 @@ async def test_an_early_failure_is_these_bytes() -> None:
         )
 
 
-@pytest.mark.parametrize("version", [None, 2, 9])
+@pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("begun", [True, False])
 async def test_a_drain_ends_streams_in_error_and_done(version: int | None, begun: bool) -> None:
     async with (
@@ -400,33 +400,34 @@ async def test_a_whole_answers_failure_has_one_of_three_statuses(status: int, wa
     assert body.endswith(b"no luck\n")
 
 
-async def test_the_clients_own_limit_ends_the_request() -> None:
+LIMITS: list[tuple[dict[str, float], str, str]] = [
+    ({}, "10", "1"),  # ten milliseconds is less than the least
+    ({"clientMinSeconds": 0.05}, "120", "0.12"),
+    ({"clientMinSeconds": 0.15}, "10", "0.15"),
+    ({"clientMinSeconds": 0.15}, "-1", "0.15"),
+    ({"totalSeconds": 0.15}, "10", "0.15"),  # of two limits that exclude each other, the hard one
+    *(
+        ({"totalSeconds": 0.15}, absurd, "0.15")
+        for absurd in ("86400000", "999999999999", "", "1.5", "x", "-")
+    ),
+]
+
+
+@pytest.mark.parametrize("path", [STREAM, CODE])
+@pytest.mark.parametrize(("configured", "asked", "seconds"), LIMITS)
+async def test_the_clients_own_limit_counts_within_the_configured_range(
+    path: str, configured: dict[str, float], asked: str, seconds: str
+) -> None:
     async with (
         Upstream(says_nothing) as upstream,
-        penstock(config_for(upstream.url)) as proxy,
-        proxy.post(CODE, asking(stream=True), headers={"X-Timeout-Ms": "10"}) as got,
+        penstock(config_for(upstream.url, penstock={"timeouts": configured})) as proxy,
+        proxy.post(path, asking(stream=True), headers={"X-Timeout-Ms": asked}) as got,
     ):
         answer = heard(await got.read(), None)
 
-    # ten milliseconds is less than the least
     assert answer.error == (
-        "context deadline exceeded: timed out after 1 s waiting for the whole answer"
+        f"context deadline exceeded: timed out after {seconds} s waiting for the whole answer"
     )
-
-
-@pytest.mark.parametrize("given", ["86400000", "999999999999", "", "1.5", "x", "-"])
-async def test_an_absurd_limit_is_the_configured_one(given: str) -> None:
-    config = config_for([], penstock={"timeouts": {"totalSeconds": 0.15}})
-    async with Upstream(says_nothing) as upstream:
-        config["modelConfiguration"]["providerOverrides"] = [provider(upstream.url)]
-        async with (
-            penstock(config) as proxy,
-            proxy.post(STREAM, asking(), headers={"X-Timeout-Ms": given}) as got,
-        ):
-            answer = heard(await got.read(), None)
-
-    assert answer.error is not None
-    assert "after 0.15 s" in answer.error
 
 
 # What is checked before anything is sent

@@ -107,8 +107,12 @@ class Watched(Proxy):
 
     def put(self, config: Mapping[str, Any]) -> None:
         """Put a new file in the place of the configuration, as Kubernetes and editors do."""
+        self.put_bytes(msgspec.json.encode(config))
+
+    def put_bytes(self, content: bytes) -> None:
+        """As `put`, whatever the content."""
         other = self.config.with_suffix(".new")
-        other.write_bytes(msgspec.json.encode(config))
+        other.write_bytes(content)
         os.replace(other, self.config)  # noqa: PTH105 - the name of what is meant
 
     async def replace(self, config: Mapping[str, Any]) -> int:

@@ -518,11 +518,7 @@ def test_code_goes_on_with_the_first_message_and_several_are_not_fatal() -> None
     assert request.prompt == "ab"
 
 
-def test_there_is_no_exact_path() -> None:
-    with pytest.raises(NotImplementedError):
-        LEGACY.forward(b"{}", "m", usage=True, amend=lambda members: None)
-    with pytest.raises(NotImplementedError):
-        LEGACY.without_usage(b"")
+def test_nothing_may_be_written_between_two_frames() -> None:
     assert (LEGACY.name, LEGACY.keepalive) == ("sourcegraph", b"")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import msgspec
 
 from parsers.chat import Operation, Request
-from parsers.dialects.base import Amend, Identity, Members, RequestHead
+from parsers.dialects.base import Identity, RequestHead
 from parsers.dialects.sourcegraph import encoder, errors, request
 from parsers.dialects.sourcegraph.form import NEWEST_VERSION, Form, form_of
 from parsers.events import Fault, StreamEvent
@@ -33,16 +33,6 @@ class SourcegraphDialect(msgspec.Struct, frozen=True):
         if self.operation is Operation.CHAT:
             return request.decode_chat(body)
         return request.decode_code(body)
-
-    def forward(
-        self, body: bytes, model: str, *, usage: bool, amend: Amend, members: Members | None = None
-    ) -> bytes:
-        """Never called: there is no exact path."""
-        raise NotImplementedError
-
-    def without_usage(self, frames: bytes) -> bytes:
-        """Never called: there is no exact path."""
-        raise NotImplementedError
 
     def stream_encoder(
         self, identity: Identity, *, include_usage: bool

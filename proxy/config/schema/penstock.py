@@ -54,6 +54,13 @@ class Timeouts(Block, frozen=True, omit_defaults=False):
     total_seconds: Annotated[
         _Seconds, Meta(description="For the whole request, retries included.")
     ] = 3600.0
+    client_min_seconds: Annotated[
+        _Seconds,
+        Meta(
+            description="The least that a client can ask for with X-Timeout-Ms; the most is"
+            " totalSeconds, which wins where it is less."
+        ),
+    ] = 1.0
 
 
 class Limits(Block, frozen=True, omit_defaults=False):

@@ -47,6 +47,7 @@ def test_the_defaults_suit_models_one_hosts_oneself() -> None:
         first_token_seconds=300,
         idle_seconds=60,
         total_seconds=3600,
+        client_min_seconds=1,
     )
     assert Penstock().limits == Limits(
         max_body_bytes=33_554_432, max_event_bytes=16_777_216, max_concurrent_requests=1024
