@@ -171,7 +171,7 @@ async def run(reads, requests, *, stream):
     body = msgspec.json.encode(
         {"model": "lab/m", "stream": stream, "messages": [{"role": "user", "content": TEXT}]}
     )
-    ask = Ask(OPENAI_CHAT)
+    ask = Ask(OPENAI_CHAT, exact=OPENAI_CHAT)
     for _ in range(requests):
         await Exchange(service, Request(body), ask).run()
         service.log.flush()
