@@ -143,6 +143,9 @@ class Finished(msgspec.Struct, frozen=True, gc=False):
     stop: str | None = None  # the stop sequence that matched, if told
 
 
+MAX_COUNT = 2**53  # tokens; more is no count, and what adds them up could not hold it
+
+
 class Usage(msgspec.Struct, frozen=True, gc=False):
     """Token counts so far; cumulative, so the last one wins.
 

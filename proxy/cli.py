@@ -151,6 +151,10 @@ def _resolve(options: argparse.Namespace) -> int:
 
 
 def _add_show(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print the configuration with everything merged, as JSON. Each secret is shown as ***: put"
+        " the secrets back before it is loaded again, since two clients cannot have the same key."
+    )
     _add_file(parser)
     parser.set_defaults(run=_show)
 

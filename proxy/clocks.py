@@ -8,10 +8,13 @@ kept to a tenth.
 from __future__ import annotations
 
 import asyncio
+import logging
 from time import monotonic
 from typing import Protocol
 
 SWEEP_SECONDS = 0.1
+
+_logger = logging.getLogger(__name__)
 
 
 class Timed(Protocol):
@@ -44,7 +47,11 @@ class Sweep:
         """Tick everything once."""
         now = monotonic()
         for timed in tuple(self._timed):  # a tick may discard
-            timed.tick(now)
+            try:
+                timed.tick(now)
+            except Exception:  # a bug in one request must not stop the clocks of all others
+                _logger.exception("a request's clocks failed")
+                self.discard(timed)
 
     async def run(self) -> None:
         """Tick until cancelled."""

@@ -52,8 +52,8 @@ class LiveState:
         return len(self._states)
 
     def states(self) -> list[EndpointState]:
-        """The states alive at this moment."""
-        return list(self._states.values())
+        """The states alive at this moment; may be asked in any thread, so it iterates a copy."""
+        return [state for ref in self._states.valuerefs() if (state := ref()) is not None]
 
 
 class Lease:

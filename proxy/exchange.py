@@ -70,6 +70,8 @@ class Exchange:
     async def run(self) -> Reply:
         """Answer the request; raises only CancelledError, when the client has gone."""
         self._service.enter(self)
+        if self._service.draining:
+            self.reply.close_after()  # or a client that keeps its connections keeps us too
         try:
             await self._phases()
         except RequestFailed as failure:
@@ -97,7 +99,7 @@ class Exchange:
             message="the proxy is shutting down",
             code=DRAINED_CODE,
         )
-        if self._relay is not None and self._relay.under_way:
+        if self._relay is not None and self._relay.is_answering:
             self._relay.fail(fault)
         else:  # it still waits for the request, or for a connection
             self._drained = fault
@@ -111,6 +113,7 @@ class Exchange:
         model = self._resolve(head)
         with self._choose(model) as lease:
             plan = await self._prepare(model, lease, head)
+            del head  # its members are the body, and the answer may take minutes
             ending = await self._attempt(plan, lease)
         if ending.fault is not None and not self.reply.started:
             raise RequestFailed(ending.fault)
@@ -202,6 +205,7 @@ class Exchange:
             return await relay.run(), False
         finally:
             service.sweep.discard(relay)
+            relay.abandon()  # whatever brought us here, no connection is left behind
             ending = relay.ending or Ending(Outcome.CLIENT_GONE)
             verdict = verdict_of(ending.outcome, ending.fault)
             service.metrics.count_attempt(account.model, account.endpoint, verdict)

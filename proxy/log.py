@@ -86,7 +86,10 @@ def _encoded(time: datetime, event: str, render: Callable[[], Mapping[str, objec
     for name, value in render().items():
         if value is not None:
             line[name] = _bounded(value)
-    return _ENCODER.encode(line) + b"\n"
+    try:
+        return _ENCODER.encode(line) + b"\n"
+    except (TypeError, ValueError, OverflowError):  # half a character, in a path or a traceback
+        return _ENCODER.encode({"time": time, "event": event, "unencodable": ascii(line)}) + b"\n"
 
 
 def _bounded(value: object) -> object:
@@ -113,7 +116,7 @@ class LogHandler(logging.Handler):
         """Queue one record, with its traceback."""
         trace = None
         if record.exc_info is not None and record.exc_info[0] is not None:
-            trace = "".join(traceback.format_exception(*record.exc_info))
+            trace = "".join(traceback.format_exception(*record.exc_info))[-MAX_FIELD_CHARS:]
         self._log.write(
             "log",
             level=record.levelname.lower(),

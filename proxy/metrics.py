@@ -137,6 +137,11 @@ class Metrics(Collector):
             "When the configuration that serves new requests was loaded.",
             registry=registry,
         )
+        self.digest = Gauge(
+            "penstock_config_hash",
+            "The first 48 bits of the SHA-256 of the configuration that serves new requests.",
+            registry=registry,
+        )
         self.warnings = Gauge(
             "penstock_config_warnings",
             "Warnings about the configuration that serves new requests.",
@@ -160,6 +165,7 @@ class Metrics(Collector):
         self.reload_ok.set(status.ok)
         self.generation.set(status.generation)
         self.reload_time.set(status.loaded_at)
+        self.digest.set(int(status.digest[:12], 16))  # what a double holds exactly
         self.warnings.set(warnings)
 
     def count_attempt(self, model: str, endpoint: str, verdict: str) -> None:
@@ -232,8 +238,11 @@ class Metrics(Collector):
             "Requests that hold an endpoint.",
             labels=("provider", "endpoint"),
         )
-        for state in self._endpoints():
-            family.add_metric([state.provider, state.endpoint_name], state.inflight)
+        held: defaultdict[tuple[str, str], int] = defaultdict(int)
+        for state in self._endpoints():  # two URLs may differ in their paths alone
+            held[state.provider, state.endpoint_name] += state.inflight
+        for names, inflight in held.items():
+            family.add_metric(names, inflight)
         return family
 
 

@@ -105,7 +105,7 @@ def _identity(request_id: str, model: Model) -> Identity:
 
 
 def _timeouts(configured: Timeouts, total_seconds: float | None) -> Timeouts:
-    """The configured limits, within the client's own where it named one that is long enough."""
+    """The configured limits, shortened to the client's own where it named one (B-21)."""
     if total_seconds is None:
         return configured
     total_seconds = max(total_seconds, configured.client_min_seconds)

@@ -5,11 +5,13 @@ must cost one write and no task switch. A `Reply` is what a handler returns to a
 it written already.
 
 Nothing is queued without bound: `write` says when the client reads too slowly, the relay then
-stops reading its upstream, and `drain` waits until the client has caught up.
+stops reading its upstream, and `drain` waits until the client has caught up. A whole answer is
+written at once; the next request on its connection waits until it has left.
 """
 
 from __future__ import annotations
 
+import asyncio
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11, web
@@ -17,6 +19,7 @@ from aiohttp.abc import AbstractStreamWriter
 
 # aiohttp's transports tell their protocol to pause above this; `drain` waits for the opposite.
 HIGH_WATER_BYTES = 64 * 1024
+SLOW_READER_SECONDS = 60.0  # how long a client may take to make room for the next write
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
 _STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in _REASONS.items()}
@@ -61,7 +64,6 @@ class Reply(web.StreamResponse):
     def send(self, status: int, headers: bytes, body: bytes) -> None:
         """Write a whole answer, in one piece."""
         self.started = self.ended = True
-        self.status_sent = status
         self._put(
             b"%b%b%bcontent-length: %d\r\n\r\n%b"
             % (_STATUS_LINES[status], headers, self._connection_header(), len(body), body)
@@ -101,22 +103,32 @@ class Reply(web.StreamResponse):
             self._put(_chunk(last) + END_OF_CHUNKS if last else END_OF_CHUNKS)
 
     def cut(self) -> None:
-        """End the connection without the end mark, so that nobody takes the answer for whole."""
+        """Break the connection, so that nobody takes the answer for whole.
+
+        What was not sent yet is lost: a client that reads nothing must not keep it in our memory.
+        """
         self.ended = False
         self._persistent = False
         if self._transport is not None:
-            self._transport.close()
+            self._transport.abort()
 
     async def drain(self) -> None:
-        """Wait until the client has read enough for more to be written."""
-        await self._writer.drain()
+        """Wait until the client has read enough for more to be written. Raises TimeoutError."""
+        async with asyncio.timeout(SLOW_READER_SECONDS):
+            await self._writer.drain()
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:  # noqa: ARG002
         """aiohttp calls this for what was not written yet; everything has been."""
         return self._writer
 
-    async def write_eof(self, data: bytes = b"") -> None:
-        """aiohttp calls this at the end; ours has been written."""
+    async def write_eof(self, data: bytes = b"") -> None:  # noqa: ARG002 - aiohttp's
+        """aiohttp calls this at the end, which has been written; then it takes the next request."""
+        transport = self._transport
+        if transport is not None and transport.get_write_buffer_size() > HIGH_WATER_BYTES:
+            try:
+                await self.drain()
+            except TimeoutError:
+                self.cut()
 
     def _connection_header(self) -> bytes:
         return b"" if self._persistent and self._http11 else self._explicit_connection()

@@ -72,13 +72,19 @@ class Upstream:
         pool = self._pools.get(state)
         if pool is None:
             pool = self._pools[state] = Pool(parse_origin(state.url), tls=self._tls_context())
-            finalize(state, pool.close)
+            finalize(state, _close_soon, pool, asyncio.get_running_loop())
         return pool
 
     def _tls_context(self) -> SSLContext:
         if self._tls is None:
             self._tls = client_tls()
         return self._tls
+
+
+def _close_soon(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+    """Close a pool in its loop's thread: the last to let go of its endpoint may be a scrape."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(pool.close)
 
 
 async def _connected(pool: Pool, seconds: float) -> Connection:

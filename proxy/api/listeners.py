@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 
 from proxy.api import admin, openai, sourcegraph, sourcegraph_llm, tgi
-from proxy.api.door import Door
+from proxy.api.door import Door, Route
 from proxy.service import Service
 
 BACKLOG = 4096  # aiohttp's 128 makes a burst of connects wait for SYN retries
@@ -17,15 +17,19 @@ LINGER_SECONDS = 1.0  # how long a refused request's body is read on, so the cli
 CLEANUP_SECONDS = 1.0  # for handlers to return once their requests have ended
 
 
+def client_routes(service: Service) -> list[Route]:
+    """All that clients can call."""
+    surfaces = (openai, tgi, sourcegraph, sourcegraph_llm)
+    return [route for surface in surfaces for route in surface.routes(service)]
+
+
 def client_runner(service: Service) -> web.BaseRunner:
     """What clients reach.
 
     A handler is cancelled when its client goes: without that a silent stream outlives it.
     """
-    surfaces = (openai, tgi, sourcegraph, sourcegraph_llm)
-    door = Door([route for surface in surfaces for route in surface.routes(service)])
     server = web.Server(
-        door,
+        Door(client_routes(service)),
         access_log=None,
         handler_cancellation=True,
         keepalive_timeout=KEEPALIVE_SECONDS,

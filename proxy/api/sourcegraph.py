@@ -129,7 +129,8 @@ def resolve(registry: Registry, head: RequestHead, *, operation: Operation) -> M
         raise RequestFailed(_unsupported(str(error))) from None
     model = registry.models[str(ref)]
     # Who made a model the default has said that it can do the work (B-20).
-    if ref not in (defaults.of(operation), defaults.fast_chat):
+    fast = defaults.fast_chat if operation is Operation.CHAT else None
+    if ref not in (defaults.of(operation), fast):
         check_capability(model, operation)
     return model
 

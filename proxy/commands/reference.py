@@ -19,7 +19,9 @@ _HEAD = """\
 
 The file is JSON with comments and trailing commas, in the form of a Sourcegraph site
 configuration. `penstock check FILE` says everything that is wrong with one, `penstock show FILE`
-what it comes to, and `penstock schema` prints the JSON Schema of what follows.
+what it comes to, and `penstock schema` prints the JSON Schema of what follows. What `show` prints
+has `***` for every secret: put them back before you serve it, since no two clients may have the
+same key.
 
 A secret is a text, `{"env": "NAME"}` or `{"file": "/path"}`. Files are read again at each reload,
 and looked at every ten seconds.

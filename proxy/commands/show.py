@@ -1,4 +1,8 @@
-"""`penstock show`: the configuration with everything merged, as a file that means the same."""
+"""`penstock show`: the configuration with everything merged, as a file that means the same.
+
+Its secrets are `***`, and those of clients must differ: a file with two clients that is shown so
+can be compared and read, and loaded only with its secrets put back.
+"""
 
 from __future__ import annotations
 

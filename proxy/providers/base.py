@@ -136,9 +136,16 @@ class ProviderKind(msgspec.Struct, frozen=True):
 
 
 def secrets_of(target: Target) -> tuple[str, ...]:
-    """Header values without their scheme, and the query's values; short ones could be any word."""
+    """Header values without their scheme, the query's values, and the path of the address.
+
+    Short ones could be any word.
+    """
     words = [value.reveal().rpartition(" ")[2] for _, value in target.headers]
-    words += [value for _, value in parse_qsl(target.query.reveal())] if target.query else []
+    words.append(target.endpoint.base_path)  # "Cannot POST /…", say servers made with Express
+    if target.query is not None:
+        query = target.query.reveal()
+        words += [value for _, value in parse_qsl(query)]
+        words += [part.partition("=")[2] for part in query.split("&")]  # as it is sent
     return tuple(word for word in words if len(word) >= _SECRET_CHARS)
 
 

@@ -22,7 +22,6 @@ from proxy.reply import Reply
 from proxy.transport import Connection, Inflater, ResponseHead, TransportError
 
 LINGER_SECONDS = 0.2  # how long an upstream may take to end its body after its end mark
-SLOW_READER_SECONDS = 60.0  # how long a client may take to make room for the next write
 MAX_ERROR_BYTES = 64 * 1024  # an error page is read this far, to learn what it says
 
 _SETTING = {clock: f"{clock}_seconds" for clock in Clock}
@@ -83,8 +82,10 @@ class Relay:
     # -- the handler's side
 
     @property
-    def under_way(self) -> bool:
-        """Whether the request has been sent, and its answer may come."""
+    def is_answering(self) -> bool:
+        """Whether an answer may come, or has; a request that may be sent again has none."""
+        if self.ending is not None:
+            return not self.ending.unanswered
         return self._connection is not None
 
     @property
@@ -249,7 +250,7 @@ class Relay:
             return upstream_fault(FaultKind.PROTOCOL, "the model server answered with a redirect")
         fault = self.plan.route.dialect.decode_error(head.status, bytes(self._error_body))
         seconds = retry_after(head)
-        return msgspec.structs.replace(fault, retry_after=seconds) if seconds else fault
+        return fault if seconds is None else msgspec.structs.replace(fault, retry_after=seconds)
 
     def _brake(self) -> None:
         """The client reads too slowly: stop reading upstream until it has caught up."""
@@ -261,8 +262,7 @@ class Relay:
 
     async def _catch_up(self) -> None:
         try:
-            async with asyncio.timeout(SLOW_READER_SECONDS):
-                await self.reply.drain()
+            await self.reply.drain()
         except TimeoutError:
             self._drop_connection()
             self.reply.cut()
@@ -302,7 +302,7 @@ def retry_after(head: ResponseHead) -> float | None:
 def _seconds_until(date: str) -> float | None:
     try:
         then = parsedate_to_datetime(date)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a zone beyond all clocks
         return None
     if then.tzinfo is None:  # "-0000": UTC, says RFC 5322
         then = then.replace(tzinfo=UTC)

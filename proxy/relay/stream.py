@@ -1,16 +1,20 @@
 """The relay of a streamed answer, exact or translated.
 
 Two things are held back, both bounded. The *head* waits for the first event with content (or for
-a failure, which then becomes a real status), `HOLD_SECONDS` at most. On the exact path a *frame*
-waits until it is whole, so that a break never leaves half an event at the client.
+a failure, which then becomes a real status), `HOLD_SECONDS` and `HOLD_BYTES` at most. On the exact
+path a *frame* waits until it is whole, so that a break never leaves half an event at the client.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from math import inf
 from time import monotonic
 
+import msgspec
+
+from parsers.dialects.base import Identity
 from parsers.dialects.glance import Glance
 from parsers.errors import ParseError
 from parsers.events import Fault, FaultKind, StreamEvent
@@ -24,6 +28,7 @@ from proxy.reply import EVENT_STREAM, Reply
 from proxy.transport import ResponseHead
 
 HOLD_SECONDS = 10.0  # how long a streamed answer's head may wait for its first event
+HOLD_BYTES = 1024 * 1024  # and how much of comments and role chunks may wait with it
 GLANCE_AFTER = 8  # tokens; learning what they look like costs as much as decoding five
 
 
@@ -41,6 +46,7 @@ class StreamRelay(Relay):
         self._idle_seconds = plan.timeouts.idle_seconds
         self._contents = 0
         self._held: list[bytes] = []
+        self._held_bytes = 0
         self._hold_until = inf
         self._whole: bytearray | None = None  # a JSON answer where a stream was asked for
 
@@ -75,7 +81,7 @@ class StreamRelay(Relay):
             self.fail(upstream_fault(FaultKind.PROTOCOL, "the model server sent a web page"))
         elif kind.startswith(b"application/json"):
             self._whole = bytearray()
-            self._writer = TranslatingWriter(self.plan)  # it is to become a stream
+            self._writer = TranslatingWriter(self._named_plan())  # it is to become a stream
         self.reply_headers += passed_on(head)
         now = monotonic()
         self._await(Clock.FIRST_TOKEN, now)
@@ -147,6 +153,9 @@ class StreamRelay(Relay):
             self._open(out)
         elif out:
             self._held.append(out)
+            self._held_bytes += len(out)
+            if self._held_bytes > HOLD_BYTES:
+                self._open(b"")
 
     def _open(self, out: bytes) -> None:
         """Tell the client that its stream begins, with everything held so far."""
@@ -171,6 +180,12 @@ class StreamRelay(Relay):
         if self.ending is None:
             self._drop_connection()
             self._finish(Ending(self._verdict.outcome))
+
+    def _named_plan(self) -> Plan:
+        """The plan with a name for the answer; on the exact path that is the upstream's to give."""
+        account, now = self.account, datetime.now(UTC)
+        identity = Identity(account.request_id, int(now.timestamp()), account.model)
+        return msgspec.structs.replace(self.plan, identity=identity)
 
     def _collect(self, data: bytes) -> None:
         assert self._whole is not None  # noqa: S101 - the caller looked

@@ -25,7 +25,7 @@ from proxy.outcome import Account, Outcome, outcome_of_finish
 class Verdict:
     """Reads events into the request's account, and says how the answer ended."""
 
-    __slots__ = ("_account", "_reason", "_tools", "ended", "fault", "told_usage")
+    __slots__ = ("_account", "_reason", "_tools", "ended", "fault")
 
     def __init__(self, account: Account) -> None:
         self._account = account
@@ -33,7 +33,6 @@ class Verdict:
         self._tools = False
         self.ended = False
         self.fault: Fault | None = None
-        self.told_usage = False
 
     @property
     def visible(self) -> bool:
@@ -52,7 +51,6 @@ class Verdict:
                     self._finished(event)
                 case Usage():
                     self._account.usage = event
-                    self.told_usage = True
                 case Failed():
                     self.fault = event.fault
                 case Ended():

@@ -174,7 +174,8 @@ class ResponseReader:
         if status < 200 and framed:
             raise TransportError("framing", "an interim response with a body")
         self._chunked = coding is not None
-        self.until_close = not framed and self._expects_body and status not in {204, 304}
+        has_body = self._expects_body and status >= 200 and status not in {204, 304}
+        self.until_close = has_body and not framed
         self.keep_alive = version == "1.1" and self._parser.should_keep_alive()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -105,6 +106,7 @@ async def test_every_family_is_ours_and_documented() -> None:
     assert {family.name for family in found} >= {
         "penstock_build_info",
         "penstock_config_generation",
+        "penstock_config_hash",
         "penstock_config_last_reload_successful",
         "penstock_config_last_success_timestamp_seconds",
         "penstock_config_reloads",
@@ -139,6 +141,18 @@ async def test_warnings_are_counted_for_the_file_that_serves() -> None:
         counts.append(await warnings(proxy))
 
     assert counts == [(0, 0), (2, 2), (2, 2)]
+
+
+async def test_the_hash_is_that_of_the_file_that_serves() -> None:
+    config = config_for("http://127.0.0.1:9")
+    async with watched(config) as proxy:
+        hashes = [value_of(await proxy.metrics(), "penstock_config_hash")]
+        content = [proxy.config.read_bytes()]
+        await proxy.replace({**config, "penstock": {"limits": {"maxConcurrentRequests": 5}}})
+        hashes.append(value_of(await proxy.metrics(), "penstock_config_hash"))
+        content.append(proxy.config.read_bytes())
+
+    assert hashes == [int.from_bytes(sha256(each).digest()[:6]) for each in content]
 
 
 async def warnings(proxy: Watched) -> tuple[float, int]:

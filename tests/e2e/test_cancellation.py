@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import TypeAlias
 
 import pytest
 
+from parsers.events import FaultKind
+from proxy.errors import upstream_fault
+from proxy.exchange import Exchange
 from tests.e2e.frames import DONE, FINISH, ROLE, TOKEN, in_reads
 from tests.e2e.rawclient import RawClient, post, raw_client
 from tests.harness import Proxy, chat, config_for, penstock
@@ -165,6 +169,43 @@ async def test_leaving_one_stream_leaves_the_others_alone() -> None:
         assert (await stayer.read_until(DONE)).endswith(FINISH + DONE)
         lines = await proxy.ended(2)
         assert [line.outcome for line in lines] == ["client_gone", "complete"]
+
+
+async def test_a_drain_does_not_rewrite_an_ending_that_is_settled() -> None:
+    async with Upstream() as upstream, penstock(config_for(upstream.url)) as proxy:
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(proxy.ask(CHAT, chat()))
+            await (await upstream.accept()).request()
+            (running,) = proxy.service._running
+            assert isinstance(running, Exchange)
+            assert running._relay is not None
+
+            running._relay.fail(upstream_fault(FaultKind.OVERLOADED, "full"))
+            running.drain()  # before the handler has heard of it
+        (line,) = await proxy.ended()
+
+    assert (asked.result()[0], line.outcome) == (503, "upstream_error")
+
+
+async def test_a_request_is_let_go_once_it_was_answered() -> None:
+    async with (
+        Upstream() as upstream,
+        penstock(config_for(upstream.url)) as proxy,
+        raw_client(proxy.url) as client,
+    ):
+        tracemalloc.start()
+        try:
+            client.ask(CHAT, chat("x" * 4_000_000))
+            up = await upstream.accept()
+            await up.request()
+            await in_reads(up, [TOKEN])
+            await client.read_until(TOKEN)
+            ours = tracemalloc.Filter(True, "*/proxy/*")
+            held = tracemalloc.take_snapshot().filter_traces([ours]).traces
+        finally:
+            tracemalloc.stop()
+
+    assert max(trace.size for trace in held) < 1_000_000
 
 
 async def test_an_abandoned_connection_serves_nobody_else() -> None:

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from tests.e2e.frames import DONE, FINISH, ROLE, TOKEN, in_reads
-from tests.e2e.rawclient import raw_client
-from tests.harness import Line, chat, config_for, penstock
+from tests.e2e.rawclient import post, raw_client
+from tests.harness import Line, Proxy, chat, config_for, penstock
 from tests.scripted import LAST_CHUNK, STREAM_HEAD, Conversation, Upstream, chunk
 
 CHAT = "/v1/chat/completions"
@@ -235,7 +235,7 @@ async def test_a_client_that_stops_reading_stops_the_model_server_and_can_go_on(
 
 
 async def test_a_client_that_never_reads_again_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.relay.base.SLOW_READER_SECONDS", SOON)
+    monkeypatch.setattr("proxy.reply.SLOW_READER_SECONDS", SOON)
     flood = Flood()
     async with (
         flooding(flood) as url,
@@ -249,3 +249,45 @@ async def test_a_client_that_never_reads_again_is_let_go(monkeypatch: pytest.Mon
         assert line.outcome == "client_gone"
         assert flood.left
         assert not (await client.rest()).endswith(b"0\r\n\r\n")
+
+
+async def test_what_a_client_never_reads_is_not_kept_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.reply.SLOW_READER_SECONDS", SOON)
+    flood = Flood()
+    async with (
+        flooding(flood) as url,
+        penstock(timed(url)) as proxy,
+        raw_client(proxy.url, receive_bytes=16 * 1024) as client,
+    ):
+        client.ask(CHAT, chat())
+        await proxy.ended()
+
+        await without_connections(proxy)
+
+
+async def test_a_client_that_asks_and_asks_and_reads_nothing_is_not_answered_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("proxy.reply.SLOW_READER_SECONDS", SOON)
+    async with (
+        Upstream() as upstream,
+        penstock(timed(upstream.url)) as proxy,
+        raw_client(proxy.url, receive_bytes=4 * 1024) as client,
+    ):
+        client.send(post(CHAT, b"{") * 50_000)
+
+        await without_connections(proxy)
+        answered = len(proxy.lines())
+
+    assert 0 < answered < 50_000
+
+
+async def without_connections(proxy: Proxy) -> None:
+    """Until no client is connected any more."""
+    server = proxy.penstock.clients.server
+    assert server is not None
+    async with asyncio.timeout(LATE):
+        while server.connections:  # noqa: ASYNC110 - there is no event for it
+            await asyncio.sleep(0.01)

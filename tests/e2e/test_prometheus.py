@@ -10,7 +10,7 @@ from typing import cast
 import pytest
 
 from tests.e2e.demo_server import before_demo
-from tests.harness import chat
+from tests.harness import chat, config_for, penstock
 
 PROMTOOL = shutil.which("promtool")
 NEEDS_PROMTOOL = pytest.mark.skipif(
@@ -46,6 +46,13 @@ async def test_the_linter_finds_nothing_after_answers_failures_and_refusals() ->
 
     assert "penstock_tokens_total" in page
     assert await linted(page) == (0, "")
+
+
+async def test_endpoints_behind_one_address_are_one_series() -> None:
+    async with penstock(config_for(["http://127.0.0.1:9/a", "http://127.0.0.1:9/b"])) as proxy:
+        page = await proxy.metrics()
+
+    assert page.count("penstock_endpoint_in_flight{") == 1
 
 
 @NEEDS_PROMTOOL

@@ -222,6 +222,22 @@ async def test_the_head_is_not_held_for_ever(monkeypatch: pytest.MonkeyPatch) ->
         await client.read_until(DONE)
 
 
+async def test_what_is_held_before_the_first_token_is_bounded() -> None:
+    comment = b": still loading\n\n"
+    async with (
+        Upstream() as upstream,
+        penstock(config_for(upstream.url)) as proxy,
+        raw_client(proxy.url) as client,
+    ):
+        client.ask(CHAT, chat())
+        up = await upstream.accept()
+        await up.request()
+
+        await in_reads(up, [comment * 5000] * 20)
+        async with asyncio.timeout(5):
+            await client.read_until(comment)
+
+
 async def test_an_answer_in_one_piece_of_json_becomes_the_stream_that_was_asked_for() -> None:
     headers = b"Content-Type: application/json\r\n"
     async with (
@@ -233,4 +249,5 @@ async def test_an_answer_in_one_piece_of_json_becomes_the_stream_that_was_asked_
 
     assert got.headers["content-type"] == "text/event-stream"
     assert '"content":"Hi é"'.encode() in body
+    assert b'"model":"lab::v1::model"' in body
     assert body.endswith(DONE)

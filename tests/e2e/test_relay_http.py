@@ -79,6 +79,23 @@ async def test_connections_of_both_sides_serve_again() -> None:
         assert (len(upstream.requests), upstream.connections) == (3, 1)
 
 
+async def test_a_kept_connection_ends_with_its_next_answer_once_the_proxy_drains() -> None:
+    async with (
+        Upstream(same(stream(TOKEN, FINISH, DONE))) as upstream,
+        penstock(config_for(upstream.url)) as proxy,
+        raw_client(proxy.url) as client,
+    ):
+        client.ask(CHAT, chat())
+        before = await client.answer()
+        await proxy.penstock.drain(1)
+        client.ask(CHAT, chat())
+        after = await client.answer()
+
+        assert await client.rest() == b""
+    assert "connection" not in before.headers
+    assert (after.body, after.headers["connection"]) == (before.body, "close")
+
+
 async def test_a_client_of_http_1_0_gets_a_body_that_ends_with_the_connection() -> None:
     async with (
         Upstream(same(stream(TOKEN, FINISH, DONE))) as upstream,

@@ -12,7 +12,7 @@ from proxy.log import Log, LogHandler
 from tests.e2e.frames import TOKEN, same, stream
 from tests.e2e.rawclient import raw_client
 from tests.harness import MODEL, Proxy, chat, config_for, penstock
-from tests.scripted import Upstream, response
+from tests.scripted import Conversation, Upstream, response
 
 CHAT = "/v1/chat/completions"
 CLIENT_KEY = "canary0client0key0000001"
@@ -68,6 +68,23 @@ async def test_no_secret_is_shown_when_the_upstream_repeats_it(way: str, token: 
     assert line.client == "alice"
     for secret in (token, CLIENT_KEY, PROMPT, "http://10.0.0.1"):
         assert secret not in "\n".join(shown)
+
+
+async def test_no_token_is_shown_when_the_upstream_repeats_the_target_it_stood_in() -> None:
+    token = "canary/access/token=1"
+
+    async def repeat(up: Conversation) -> None:
+        async for request in up.requests():
+            up.send(response(b"no route " + request.target.encode(), status=404))
+
+    async with Upstream(repeat) as upstream:
+        endpoints = [{"url": upstream.url, "accessTokenQuery": token}]
+        async with penstock(config_for(upstream.url, settings={"endpoints": endpoints})) as proxy:
+            _, body = await proxy.ask(CHAT, chat())
+
+        assert "canary%2Faccess%2Ftoken%3D1" in upstream.requests[0].target
+    assert b"no route" in body
+    assert b"canary" not in body
 
 
 async def test_a_wrong_key_is_not_repeated() -> None:

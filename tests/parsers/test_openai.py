@@ -278,7 +278,10 @@ def test_usage_is_told_each_time_and_in_full() -> None:
     assert events == [Usage(3, 0), Usage(3, 9, cached=2, reasoning=4, cache_write=1), BARE]
 
 
-@pytest.mark.parametrize("usage", [b"{}", b"null", b'{"prompt_tokens":-1}', b'{"x":1}'])
+@pytest.mark.parametrize(
+    "usage",
+    [b"{}", b"null", b'{"prompt_tokens":-1}', b'{"x":1}', b'{"prompt_tokens":1%b}' % (b"0" * 400)],
+)
 def test_usage_that_counts_nothing_is_none(usage: bytes) -> None:
     chunk = b'{"choices":[{"delta":{}}],"usage":%b}' % usage
 

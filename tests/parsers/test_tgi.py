@@ -465,6 +465,14 @@ def test_details_may_be_half_there() -> None:
     ]
 
 
+def test_a_count_that_no_answer_has_is_not_counted() -> None:
+    details = b'{"finish_reason":"length","input_length":3,"generated_tokens":1%b}' % (b"0" * 400)
+
+    assert Usage not in map(
+        type, read(TOKEN + b'"generated_text":" A","details":%b}\n\n' % details)
+    )
+
+
 def test_a_reason_of_a_later_version_is_kept_as_it_is() -> None:
     details = b'{"finish_reason":"bored","generated_tokens":1}'
 

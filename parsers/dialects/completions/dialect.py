@@ -71,7 +71,7 @@ class TgiCompletions(OpenAICompletions):
         for name, harmless in _UNKNOWN_TO_TGI.items():
             if bytes(members.pop(name, b"")) not in harmless | {b""}:
                 raise TgiUntranslatable(name, "TGI")
-        if "top_p" in members and client_input.decode(_NUMBER, members["top_p"]) >= 1:
+        if "top_p" in members and client_input.decode(_NUMBER, members["top_p"], "top_p") >= 1:
             del members["top_p"]  # must be strictly less
         if bytes(members.get("stop", b"")).startswith(b'"'):
             members["stop"] = msgspec.Raw(b"[%b]" % bytes(members["stop"]))

@@ -15,6 +15,7 @@ from parsers.dialects.openai.wire import (
 )
 from parsers.errors import BadPayload
 from parsers.events import (
+    MAX_COUNT,
     Failed,
     Fault,
     FaultKind,
@@ -210,7 +211,7 @@ def _text(value: object) -> str | None:
 
 
 def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and value >= 0 else None
+    return value if isinstance(value, int) and 0 <= value <= MAX_COUNT else None
 
 
 def _seconds(value: object) -> int | None:

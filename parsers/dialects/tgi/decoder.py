@@ -13,9 +13,18 @@ import msgspec
 
 from parsers.dialects import faults, repair
 from parsers.errors import BadPayload
-from parsers.events import Ended, Failed, Finished, FinishReason, StreamEvent, Text, Usage
+from parsers.events import (
+    MAX_COUNT,
+    Ended,
+    Failed,
+    Finished,
+    FinishReason,
+    StreamEvent,
+    Text,
+    Usage,
+)
 
-_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0)]
+_Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class _Token(msgspec.Struct, frozen=True, gc=False):

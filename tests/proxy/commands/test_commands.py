@@ -219,6 +219,20 @@ def test_show_prints_no_secret(run: Command) -> None:
     assert run.out.count('"***"') == 5
 
 
+def test_what_is_shown_of_two_clients_needs_its_keys_put_back(run: Command) -> None:
+    clients = [{"name": "a", "key": "hunter2"}, {"name": "b", "key": "hunter3"}]
+    assert run("show", str(SEED)) == 0
+    assert run("show", run.file({**run.json, "penstock": {"clients": clients}})) == 0
+    shown = run.json
+
+    assert run("check", run.file(shown)) == 78
+    assert 'client "a" has the same key' in run.out + run.err
+
+    for client, given in zip(shown["penstock"]["clients"], clients, strict=True):
+        client["key"] = given["key"]
+    assert run("check", run.file(shown)) == 0
+
+
 def test_show_of_an_older_block(run: Command) -> None:
     path = run.file({"completions": {"provider": "openai", "accessToken": "hunter2"}})
 

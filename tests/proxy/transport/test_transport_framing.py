@@ -29,6 +29,12 @@ async def test_length_framed_response_is_whole_and_its_connection_kept() -> None
     assert done.kept
 
 
+async def test_an_interim_response_alone_is_none() -> None:
+    done = await exchange(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", then="close")
+
+    assert (done.ended, done.receiver.calls) == ("truncated", ["end"])
+
+
 async def test_all_chunks_of_one_read_come_joined() -> None:
     done = await exchange(STREAM_HEAD + chunk(b"a") + chunk(b"bc"), chunk(b"d") + LAST_CHUNK)
 
