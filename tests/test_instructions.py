@@ -49,17 +49,24 @@ def instructions(kind: str, count: int) -> int:
     return int(found[1])
 
 
-@pytest.mark.timeout(300)
-@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
-@pytest.mark.parametrize("kind", ["unary", "stream"])
-def test_a_request_and_a_token_cost_no_more_than_they_did(kind: str) -> None:
+def each(kind: str) -> int:
+    """What one more request or token takes."""
     compiled = [sys.executable, str(BENCH / "instructions.py"), kind, "1"]
     subprocess.run(compiled, check=True)  # so that no run has to compile modules
     with ThreadPoolExecutor(2) as pool:
         short, long = pool.map(lambda count: instructions(kind, count), (SHORT, LONG))
-    each = (long - short) // (LONG - SHORT)
-    recorded = msgspec.json.decode((BENCH / "instructions.json").read_bytes(), type=Recorded)
+    return (long - short) // (LONG - SHORT)
 
-    assert each > 1000
-    if recorded.python == PYTHON:
-        assert each < GROWTH * getattr(recorded, kind), f"{kind}: {each} instructions"
+
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+def test_a_request_and_a_token_cost_no_more_than_they_did(kind: str) -> None:
+    recorded = msgspec.json.decode((BENCH / "instructions.json").read_bytes(), type=Recorded)
+    limit = GROWTH * getattr(recorded, kind) if recorded.python == PYTHON else float("inf")
+    # The count is the same each time, but what a start takes is not, once in a hundred times.
+    counts = [each(kind)]
+    while len(counts) < 3 and not 1000 < counts[-1] < limit:
+        counts.append(each(kind))
+
+    assert 1000 < counts[-1] < limit, f"{kind}: {counts} instructions"
