@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -50,7 +51,7 @@ class Ending(msgspec.Struct, frozen=True):
     unanswered: bool = False  # the connection went away without a byte of an answer
 
 
-class Relay:
+class Relay(ABC):
     """Receives one upstream answer and gives the client its own.
 
     `transport` calls `on_head`, `on_data` and `on_end`; the sweep calls `tick`; the handler awaits
@@ -196,17 +197,17 @@ class Relay:
 
     # -- for the subclass
 
+    @abstractmethod
     def accept(self, head: ResponseHead) -> None:
         """A good head: what follows is an answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def take(self, data: bytes) -> None:
         """Bytes of the answer."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """The answer's body is whole."""
-        raise NotImplementedError
 
     def broken(self, error: TransportError) -> None:
         """The answer's body broke off."""
