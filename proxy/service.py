@@ -122,4 +122,9 @@ def log_fields(account: Account) -> dict[str, object]:
 
 def fault_fields(fault: Fault) -> dict[str, object]:
     """A fault as it may be logged: its message is safe to show, and is shown."""
-    return {"kind": fault.kind, "origin": fault.origin, "message": fault.message}
+    return {
+        "kind": fault.kind,
+        "origin": fault.origin,
+        "code": fault.code,
+        "message": fault.message,
+    }

@@ -31,7 +31,7 @@ TIMEOUTS = frozenset(
 WORDS: dict[str, frozenset[str]] = {
     **{timeout: frozenset({timeout}) for timeout in TIMEOUTS},
     "timeout": TIMEOUTS,
-    "stream_truncated": frozenset({"truncated"}),
+    "truncated": frozenset({"truncated"}),
     "incomplete_generation": frozenset({"truncated"}),
     "incomplete_generation_stream": frozenset({"truncated"}),
     "upstream_error": frozenset({"upstream_error"}),

@@ -549,7 +549,7 @@ def test_a_failure_is_one_error_frame_without_an_end_mark() -> None:
     assert frame == b"data: " + OPENAI_COMPLETIONS.encode_error(fault, 502) + b"\n\n"
     assert frame == (
         b'data: {"error":{"message":"cut","type":"server_error","param":null,'
-        b'"code":"stream_truncated"}}\n\n'
+        b'"code":"truncated"}}\n\n'
     )
     assert write([Failed(fault)]) == frame
 

@@ -685,7 +685,7 @@ def test_a_failure_is_an_error_frame_and_no_done() -> None:
 
     assert encoded(Failed(fault)) == (
         b'data: {"error":{"message":"broke off","type":"server_error","param":null,'
-        b'"code":"stream_truncated"}}\n\n'
+        b'"code":"truncated"}}\n\n'
     )
 
 

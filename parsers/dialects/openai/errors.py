@@ -21,7 +21,7 @@ _WORDS = {
     FaultKind.OVERLOADED: ("server_error", "overloaded"),
     FaultKind.UNREACHABLE: ("server_error", "upstream_unreachable"),
     FaultKind.TIMEOUT: ("server_error", "timeout"),
-    FaultKind.TRUNCATED: ("server_error", "stream_truncated"),
+    FaultKind.TRUNCATED: ("server_error", "truncated"),
     FaultKind.PROTOCOL: ("server_error", "upstream_protocol_error"),
     FaultKind.UPSTREAM: ("server_error", "upstream_error"),
     FaultKind.INTERNAL: ("server_error", "internal_error"),
