@@ -28,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import shutil
 import socket
 import ssl
 import struct
@@ -39,6 +40,7 @@ from types import TracebackType
 from typing import Self, TypeAlias
 
 import msgspec
+import pytest
 
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -294,6 +296,8 @@ class Upstream:
 
 def make_certificate(folder: Path) -> tuple[ssl.SSLContext, str]:
     """A server's TLS settings for localhost and 127.0.0.1, and the file a client must trust."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
     key, certificate = folder / "key.pem", folder / "certificate.pem"
     names = "subjectAltName=DNS:localhost,IP:127.0.0.1"
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2"
