@@ -35,7 +35,20 @@ class ImagePart(msgspec.Struct, frozen=True, tag="image"):
     detail: str | None = None
 
 
-Part: TypeAlias = TextPart | ImagePart
+class ThinkingPart(msgspec.Struct, frozen=True, tag="thinking"):
+    """Reasoning of an earlier turn; whoever signed it wants it back unchanged."""
+
+    text: str
+    signature: str | None = None
+
+
+class RedactedThinkingPart(msgspec.Struct, frozen=True, tag="redacted_thinking"):
+    """Reasoning of an earlier turn that only its model can read."""
+
+    data: str
+
+
+Part: TypeAlias = TextPart | ImagePart | ThinkingPart | RedactedThinkingPart
 
 
 class ToolUse(msgspec.Struct, frozen=True):
@@ -44,6 +57,7 @@ class ToolUse(msgspec.Struct, frozen=True):
     id: str
     name: str
     arguments: str
+    signature: str | None = None  # as in the event `ToolCall`
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -54,6 +68,7 @@ class Message(msgspec.Struct, frozen=True):
     name: str | None = None
     tool_calls: tuple[ToolUse, ...] = ()
     tool_call_id: str | None = None  # which call a `tool` message answers
+    is_error: bool = False  # the call that a `tool` message answers failed
 
     @property
     def text(self) -> str:
@@ -102,6 +117,16 @@ class Sampling(msgspec.Struct, frozen=True):
     logprobs: int | None = None  # how many alternatives per token; 0 is the chosen one's alone
 
 
+class Reasoning(msgspec.Struct, frozen=True):
+    """How much the model may think before it answers.
+
+    `effort` in OpenAI's words (`none` to `xhigh`), `budget` in tokens; a client says one of them.
+    """
+
+    effort: str | None = None
+    budget: int | None = None
+
+
 class ChatRequest(msgspec.Struct, frozen=True):
     """Messages in, a message out."""
 
@@ -114,7 +139,9 @@ class ChatRequest(msgspec.Struct, frozen=True):
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     output: OutputSchema | None = None
+    reasoning: Reasoning | None = None
     user: str | None = None
+    passed_over: tuple[str, ...] = ()  # hints for which there is no word here, by the client's name
 
 
 class CompletionRequest(msgspec.Struct, frozen=True):
@@ -129,6 +156,7 @@ class CompletionRequest(msgspec.Struct, frozen=True):
     echo: bool = False  # give the prompt back before the answer (TGI `return_full_text`)
     details: bool = False  # TGI: the client asked for token details and the finish reason
     user: str | None = None
+    passed_over: tuple[str, ...] = ()  # as in `ChatRequest`
 
 
 Request: TypeAlias = ChatRequest | CompletionRequest

@@ -3,7 +3,8 @@
 Every upstream decoder gives these events, every client encoder takes them. The grammar, checked
 for each decoder against each fixture:
 
-    Started?  (Text | Refusal | Thinking | ToolCall | ToolArguments | Usage | Finished)*
+    Started?
+    (Text | Refusal | Thinking | RedactedThinking | ToolCall | ToolArguments | Usage | Finished)*
     then exactly one of  Ended | Failed,  then nothing.
 
 `Finished` comes at most once per choice, and no content of that choice comes after it. `Failed`
@@ -117,6 +118,13 @@ class Thinking(msgspec.Struct, frozen=True, gc=False):
     signature: str | None = None
 
 
+class RedactedThinking(msgspec.Struct, frozen=True, gc=False):
+    """A block of reasoning that only its model can read (Anthropic `redacted_thinking`)."""
+
+    data: str
+    choice: int = 0
+
+
 class ToolCall(msgspec.Struct, frozen=True, gc=False):
     """A tool call opens; comes before its arguments. `call` counts from 0 within the choice."""
 
@@ -124,6 +132,7 @@ class ToolCall(msgspec.Struct, frozen=True, gc=False):
     id: str | None  # None where the upstream names none: the encoder's identity makes one
     name: str
     choice: int = 0
+    signature: str | None = None  # Gemini's `thoughtSignature`: the next turn must bring it back
 
 
 class ToolArguments(msgspec.Struct, frozen=True, gc=False):
@@ -181,6 +190,7 @@ StreamEvent: TypeAlias = (
     | Text
     | Refusal
     | Thinking
+    | RedactedThinking
     | ToolCall
     | ToolArguments
     | Finished
@@ -190,4 +200,4 @@ StreamEvent: TypeAlias = (
 )
 
 TERMINAL = (Failed, Ended)
-VISIBLE = (Text, Refusal, Thinking, ToolCall, ToolArguments)
+VISIBLE = (Text, Refusal, Thinking, RedactedThinking, ToolCall, ToolArguments)

@@ -166,7 +166,9 @@ class Exchange:
         account.phase = "decode"
         plan = plan_for(self._ask, self._registry, model, lease, head, account.request_id)
         account.exact = plan.exact is not None
-        body = upstream_body(self._ask, self._registry, model, plan, head, self._body)
+        body, account.dropped = upstream_body(
+            self._ask, self._registry, model, plan, head, self._body
+        )
         self._body = b""  # a prompt may be large, and the answer may take minutes
         account.phase = "connect"
         call = UpstreamCall(plan.route, body, plan.stream, account.request_id)

@@ -114,6 +114,7 @@ class Metrics(Collector):
         self.started = 0
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._faults: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._dropped: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._in_flight: Callable[[], int] = int
         self._endpoints: Callable[[], Iterable[EndpointState]] = tuple
         self.reloads = Counter(
@@ -175,6 +176,8 @@ class Metrics(Collector):
     def count(self, account: Account) -> None:
         """Count a request that has ended; called once for each."""
         self._tallies[account.model].add(account)
+        for name in account.dropped:
+            self._dropped[account.dialect, name] += 1
         fault = account.fault
         if fault is not None:
             self._faults[fault.kind, fault.origin, account.phase] += 1
@@ -226,6 +229,12 @@ class Metrics(Collector):
             "Failures by kind, by whose fault they are, and by the phase they ended.",
             ("kind", "origin", "phase"),
             list(self._faults.items()),
+        )
+        yield _counter(
+            "penstock_dropped_fields",
+            "Hints in requests that a model server has no word for, by the client's dialect.",
+            ("dialect", "field"),
+            list(self._dropped.items()),
         )
         yield GaugeMetricFamily(
             "penstock_requests_in_flight", "Requests not yet ended.", value=self._in_flight()

@@ -151,6 +151,7 @@ class Account(msgspec.Struct):
     first_token: float | None = None
     last_token: float | None = None
     contents: int = 0  # events with visible content
+    dropped: tuple[str, ...] = ()  # hints that the model server was not told
     usage: Usage | None = None
     bytes_in: int = 0
     bytes_out: int = 0

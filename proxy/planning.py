@@ -12,6 +12,7 @@ from typing import TypeAlias
 import msgspec
 
 from parsers.chat import Request
+from parsers.dialects import policy
 from parsers.dialects.base import (
     ClientDialect,
     ExactDialect,
@@ -73,26 +74,33 @@ def plan_for(
 
 def upstream_body(
     ask: Ask, registry: Registry, model: Model, plan: Plan, head: RequestHead, body: bytes
-) -> bytes:
-    """What to send to the model server. Raises RequestFailed for what it cannot be asked."""
+) -> tuple[bytes, tuple[str, ...]]:
+    """What to send to the model server, and the names of the hints it will not be told.
+
+    Raises RequestFailed for what it cannot be asked.
+    """
     dialect, asks_usage = plan.route.dialect, model.provider.asks_usage
     try:
         if plan.exact is not None:
-            return plan.exact.forward(
+            exact = plan.exact.forward(
                 body,
                 model.upstream_name,
                 usage=asks_usage,
                 amend=dialect.amend,
                 members=head.members,
             )
+            return exact, ()
         request = msgspec.structs.replace(
             ask.dialect.decode_request(body), stream=plan.stream, include_usage=asks_usage
         )
         if ask.complete is not None:
             request = ask.complete(registry, request, model)
-        return dialect.encode_request(request, model.upstream_name)
-    except (BadPayload, Untranslatable) as error:
+        request, lost = policy.settle(request, dialect.spoken, dialect.name)
+        return dialect.encode_request(request, model.upstream_name), lost
+    except BadPayload as error:
         raise RequestFailed(_invalid(str(error))) from error
+    except Untranslatable as error:
+        raise RequestFailed(_invalid(str(error.named(ask.dialect.words)))) from error
 
 
 def _is_exact(ask: Ask, model: Model, route: Route) -> bool:

@@ -108,6 +108,8 @@ def log_fields(account: Account) -> dict[str, object]:
         "bytes_out": account.bytes_out,
         "usage": account.usage_source,
     }
+    if account.dropped:
+        fields["dropped"] = list(account.dropped)
     if account.first_token is not None:
         fields["first_token_seconds"] = round(account.first_token - account.started, 6)
     if account.usage is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -67,13 +67,18 @@ class UpstreamDialect(Protocol):
     def name(self) -> str:
         """Equal names on both sides mean the exact path."""
 
+    @property
+    def spoken(self) -> frozenset[str]:
+        """The optional fields of a request that it understands, by their names in `policy`."""
+
     def amend(self, members: Members) -> None:
         """Rewrite, in place, what this server understands differently from its dialect."""
 
     def encode_request(self, request: Request, model: str) -> bytes:
         """The request body, for the upstream's own name of the model.
 
-        Raises Untranslatable for what the dialect cannot say and must not drop.
+        What the dialect has no word for, `policy` has taken out or refused. Raises Untranslatable
+        for what the dialect cannot say in this one request.
         """
 
     def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> StreamDecoder:
@@ -110,6 +115,10 @@ class ClientDialect(Protocol):
     @property
     def error_content_type(self) -> str:
         """The content type of `encode_error`."""
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """Its names for fields of `policy`, where they are not OpenAI's."""
 
     def peek(self, body: bytes) -> RequestHead:
         """Model and stream flag. Raises BadPayload, with a text for the client, on bad input."""
@@ -156,9 +165,15 @@ class ExactDialect(ClientDialect, Protocol):
 class Untranslatable(ValueError):
     """The target dialect has no word for a field that changes the contract.
 
-    `field` names it as the client wrote it.
+    `field` is its name in `policy`, or the place in the messages; `named` gives the error under
+    the client's name for it.
     """
 
     def __init__(self, field: str, target: str) -> None:
         super().__init__(f'"{field}" cannot be expressed to a {target} server')
         self.field = field
+        self.target = target
+
+    def named(self, words: Mapping[str, str]) -> Untranslatable:
+        """The same, in the words of the client's dialect."""
+        return Untranslatable(words.get(self.field, self.field), self.target)

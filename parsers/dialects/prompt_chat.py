@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from parsers.chat import ChatRequest, CompletionRequest, Message, Request, TextPart
 from parsers.dialects.base import Untranslatable
-from parsers.dialects.openai import OpenAIChat
+from parsers.dialects.openai import OpenAIChat, SelfHostedChat
 from parsers.dialects.tgi_chat import TgiChat
 
 _TARGET = "chat"
@@ -46,5 +46,10 @@ def as_chat(request: CompletionRequest) -> ChatRequest:
     )
 
 
+class SelfHostedPromptChat(PromptChat, SelfHostedChat):
+    """The same for the engines that one hosts oneself."""
+
+
 PROMPT_CHAT = PromptChat()
+SELF_HOSTED_PROMPT_CHAT = SelfHostedPromptChat()
 TGI_PROMPT_CHAT = TgiPromptChat()

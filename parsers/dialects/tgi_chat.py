@@ -49,6 +49,8 @@ _NUMBER = msgspec.json.Decoder(float)
 class TgiChat(OpenAIChat):
     """Chat completions as TGI 2 and 3 understand them. The model name stays as given."""
 
+    spoken = OpenAIChat.spoken - {"n", "parallel_tool_calls", "reasoning_effort", "user"}
+
     def amend(self, members: Members) -> None:
         """Rewrite what TGI reads differently. Raises TgiUntranslatable for `n` above 1."""
         _drop_nulls(members)

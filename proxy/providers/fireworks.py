@@ -7,7 +7,7 @@ from msgspec import structs
 from proxy.config.modelconfig import ProviderConfig
 from proxy.providers.base import Provider, ProviderKind
 from proxy.providers.openai import ROUTE_SUFFIXES
-from proxy.providers.openaicompatible import OPENAI_ROUTES
+from proxy.providers.openaicompatible import SELF_HOSTED_ROUTES
 from proxy.providers.service import ServiceSettings, service_problems, target_at
 from proxy.providers.wire import bearer
 
@@ -22,7 +22,7 @@ def build(config: ProviderConfig, settings: Settings) -> Provider:
     """The provider."""
     target = target_at(settings.endpoint or _PUBLIC, "/inference/v1", ROUTE_SUFFIXES)
     target = structs.replace(target, headers=bearer(settings.access_token))
-    return Provider(config, (target,), OPENAI_ROUTES)
+    return Provider(config, (target,), SELF_HOSTED_ROUTES)
 
 
 FIREWORKS = ProviderKind(Settings, service_problems, build)

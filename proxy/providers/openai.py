@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from msgspec import structs
 
+from parsers.chat import Operation
+from parsers.dialects.completions import OPENAI_COMPLETIONS
+from parsers.dialects.openai import OPENAI_CHAT
 from proxy.config.modelconfig import ProviderConfig
-from proxy.providers.base import Provider, ProviderKind
-from proxy.providers.openaicompatible import OPENAI_ROUTES
+from proxy.providers.base import Provider, ProviderKind, Route
 from proxy.providers.service import ServiceSettings, service_problems, target_at
 from proxy.providers.wire import bearer
 
 _PUBLIC = "https://api.openai.com/v1"
+
+_ROUTES = (
+    Route(OPENAI_CHAT, "/chat/completions", "/chat/completions", Operation.CHAT),
+    Route(OPENAI_COMPLETIONS, "/completions", "/completions", Operation.COMPLETION),
+)
 
 # Sites name a route where they mean the base (spec 1.11, 4.2).
 ROUTE_SUFFIXES = ("/chat/completions", "/completions")
@@ -24,7 +31,7 @@ def build(config: ProviderConfig, settings: Settings) -> Provider:
     """The provider."""
     target = target_at(settings.endpoint or _PUBLIC, "/v1", ROUTE_SUFFIXES)
     target = structs.replace(target, headers=bearer(settings.access_token))
-    return Provider(config, (target,), OPENAI_ROUTES)
+    return Provider(config, (target,), _ROUTES)
 
 
 OPENAI = ProviderKind(Settings, service_problems, build)

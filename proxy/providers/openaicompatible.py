@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from parsers.chat import Operation
-from parsers.dialects.completions import OPENAI_COMPLETIONS
-from parsers.dialects.openai import OPENAI_CHAT
-from parsers.dialects.prompt_chat import PROMPT_CHAT
+from parsers.dialects.completions import SELF_HOSTED_COMPLETIONS
+from parsers.dialects.openai import SELF_HOSTED_CHAT
+from parsers.dialects.prompt_chat import SELF_HOSTED_PROMPT_CHAT
 from proxy.config.modelconfig import ProviderConfig
 from proxy.providers.base import Provider, ProviderKind, Route
 from proxy.providers.hosted import HostedSettings, endpoint_problems, targets_of
 
-OPENAI_ROUTES = (
-    Route(OPENAI_CHAT, "/chat/completions", "/chat/completions", Operation.CHAT),
-    Route(OPENAI_COMPLETIONS, "/completions", "/completions", Operation.COMPLETION),
+SELF_HOSTED_ROUTES = (
+    Route(SELF_HOSTED_CHAT, "/chat/completions", "/chat/completions", Operation.CHAT),
+    Route(SELF_HOSTED_COMPLETIONS, "/completions", "/completions", Operation.COMPLETION),
 )
 _CHAT_ONLY = (
-    Route(OPENAI_CHAT, "/chat/completions", "/chat/completions", Operation.CHAT),
-    Route(PROMPT_CHAT, "/chat/completions", "/chat/completions", Operation.COMPLETION),
+    Route(SELF_HOSTED_CHAT, "/chat/completions", "/chat/completions", Operation.CHAT),
+    Route(SELF_HOSTED_PROMPT_CHAT, "/chat/completions", "/chat/completions", Operation.COMPLETION),
 )
 
 
@@ -29,7 +29,7 @@ def build(config: ProviderConfig, settings: Settings) -> Provider:
     return Provider(
         config,
         targets_of(settings.endpoints, "/v1"),
-        OPENAI_ROUTES if settings.use_legacy_completions else _CHAT_ONLY,
+        SELF_HOSTED_ROUTES if settings.use_legacy_completions else _CHAT_ONLY,
         asks_usage=settings.usage == "on",
         verbose=settings.is_verbose,
     )

@@ -2,9 +2,16 @@
 
 from parsers.dialects.completions.dialect import (
     OPENAI_COMPLETIONS,
+    SELF_HOSTED_COMPLETIONS,
     TGI_COMPLETIONS,
     OpenAICompletions,
     TgiCompletions,
 )
 
-__all__ = ["OPENAI_COMPLETIONS", "TGI_COMPLETIONS", "OpenAICompletions", "TgiCompletions"]
+__all__ = [
+    "OPENAI_COMPLETIONS",
+    "SELF_HOSTED_COMPLETIONS",
+    "TGI_COMPLETIONS",
+    "OpenAICompletions",
+    "TgiCompletions",
+]

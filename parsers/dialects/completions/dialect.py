@@ -12,6 +12,7 @@ from parsers.dialects.base import Identity, Members
 from parsers.dialects.completions import encoder
 from parsers.dialects.completions.decoder import TextChunkReader
 from parsers.dialects.completions.request import decode_request, request_members
+from parsers.dialects.openai import SELF_HOSTED
 from parsers.dialects.openai.surface import OpenAISurface
 from parsers.dialects.tgi_chat import TgiUntranslatable
 from parsers.events import StreamEvent
@@ -23,6 +24,12 @@ class OpenAICompletions(OpenAISurface):
     name = "openai-completions"
     operation = Operation.COMPLETION
     chunk_reader = TextChunkReader
+    spoken = frozenset(
+        {
+            *("max_tokens", "stop", "n", "logprobs", "temperature", "top_p", "seed", "user"),
+            *("presence_penalty", "frequency_penalty", "suffix", "echo"),
+        }
+    )
 
     def encode_request(self, request: Request, model: str) -> bytes:
         """The request body, amended. Raises Untranslatable for a conversation."""
@@ -45,6 +52,12 @@ class OpenAICompletions(OpenAISurface):
         return encoder.encode_body(events, identity)
 
 
+class SelfHostedCompletions(OpenAICompletions):
+    """Text completions as the engines that one hosts oneself understand them."""
+
+    spoken = OpenAICompletions.spoken | SELF_HOSTED
+
+
 _NUMBER = msgspec.json.Decoder(float)
 
 # TGI ignores them, or refuses them with a status that names no field, and each changes the
@@ -64,6 +77,13 @@ class TgiCompletions(OpenAICompletions):
     It reports usage unasked, on the last chunk of each prompt, and ignores `stream_options`.
     """
 
+    spoken = frozenset(
+        {
+            *("max_tokens", "stop", "temperature", "top_p", "seed"),
+            *("frequency_penalty", "repetition_penalty"),
+        }
+    )
+
     def amend(self, members: Members) -> None:
         """Rewrite what TGI reads differently. Raises TgiUntranslatable for what it cannot do."""
         for name in [name for name, value in members.items() if bytes(value) == b"null"]:
@@ -78,4 +98,5 @@ class TgiCompletions(OpenAICompletions):
 
 
 OPENAI_COMPLETIONS = OpenAICompletions()
+SELF_HOSTED_COMPLETIONS = SelfHostedCompletions()
 TGI_COMPLETIONS = TgiCompletions()

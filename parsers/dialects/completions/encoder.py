@@ -17,6 +17,7 @@ from parsers.events import (
     Ended,
     Failed,
     Finished,
+    RedactedThinking,
     Refusal,
     Started,
     StreamEvent,
@@ -97,7 +98,7 @@ class CompletionsEncoder:
                 return error_frame(event.fault)
             case Ended():
                 return self._end()
-            case Started() | Thinking() | ToolCall() | ToolArguments():
+            case Started() | Thinking() | RedactedThinking() | ToolCall() | ToolArguments():
                 pass
             case _:
                 assert_never(event)

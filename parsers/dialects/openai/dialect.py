@@ -13,12 +13,24 @@ from parsers.dialects.openai.request_writer import request_members
 from parsers.dialects.openai.surface import OpenAISurface
 from parsers.events import StreamEvent
 
+# What OpenAI's own servers understand.
+SPOKEN = frozenset(
+    {
+        *("max_tokens", "stop", "n", "logprobs", "temperature", "top_p", "seed", "user"),
+        *("presence_penalty", "frequency_penalty", "reasoning_effort", "images"),
+        *("tools", "tool_choice", "parallel_tool_calls", "response_format"),
+    }
+)
+# What vLLM, SGLang and llama.cpp added.
+SELF_HOSTED = frozenset({"top_k", "typical_p", "repetition_penalty"})
+
 
 class OpenAIChat(OpenAISurface):
     """OpenAI chat completions. A server with habits of its own is a subclass with an `amend`."""
 
     name = "openai-chat"
     operation = Operation.CHAT
+    spoken = SPOKEN
 
     def encode_request(self, request: Request, model: str) -> bytes:
         """The request body, amended. Raises Untranslatable for raw text."""
@@ -39,4 +51,11 @@ class OpenAIChat(OpenAISurface):
         return encoder.encode_body(events, identity)
 
 
+class SelfHostedChat(OpenAIChat):
+    """Chat completions as the engines that one hosts oneself understand them."""
+
+    spoken = SPOKEN | SELF_HOSTED
+
+
 OPENAI_CHAT = OpenAIChat()
+SELF_HOSTED_CHAT = SelfHostedChat()

@@ -15,6 +15,7 @@ from parsers.events import (
     Failed,
     Finished,
     FinishReason,
+    RedactedThinking,
     Refusal,
     Started,
     StreamEvent,
@@ -67,7 +68,7 @@ class OpenAIEncoder:
                 return self._finish(event)
             case Usage():
                 self._usage = event  # told at the end, when it is final
-            case Started():
+            case Started() | RedactedThinking():
                 pass
             case Failed():
                 return error_frame(event.fault)

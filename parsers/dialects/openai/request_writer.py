@@ -37,6 +37,7 @@ def request_members(request: Request, model: str) -> Members:
         "tools": [_tool(tool) for tool in request.tools] or None,
         "tool_choice": _tool_choice(request.tool_choice),
         "parallel_tool_calls": request.parallel_tool_calls,
+        "reasoning_effort": request.reasoning and request.reasoning.effort,
         "response_format": _output(request.output),
         "user": request.user,
     }
@@ -83,14 +84,15 @@ def _message(message: Message) -> _Object:
 
 
 def _content(parts: tuple[Part, ...]) -> object:
-    if not parts:
+    shown = [part for part in parts if isinstance(part, TextPart | ImagePart)]
+    if not shown:
         return None
-    if len(parts) == 1 and isinstance(parts[0], TextPart):  # the form that every server reads
-        return parts[0].text
-    return [_part(part) for part in parts]
+    if len(shown) == 1 and isinstance(shown[0], TextPart):  # the form that every server reads
+        return shown[0].text
+    return [_part(part) for part in shown]
 
 
-def _part(part: Part) -> _Object:
+def _part(part: TextPart | ImagePart) -> _Object:
     if isinstance(part, ImagePart):
         image: _Object = {"url": part.url}
         if part.detail is not None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from parsers.dialects import faults
 from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Members, RequestHead
 from parsers.dialects.framing import AnswerDecoder
@@ -17,6 +20,7 @@ class OpenAISurface:
     keepalive = b": keep-alive\n\n"
     chunk_reader: type[ChunkReader] = ChunkReader
     error_content_type = "application/json"
+    words: Mapping[str, str] = MappingProxyType({})  # the hub's names are OpenAI's
 
     # For servers
 

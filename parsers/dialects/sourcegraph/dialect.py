@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -15,6 +16,16 @@ from parsers.events import Fault, StreamEvent
 __all__ = ["NEWEST_VERSION", "SourcegraphDialect", "dialect_for"]
 
 
+_WORDS = MappingProxyType(
+    {
+        "max_tokens": "maxTokensToSample",
+        "stop": "stopSequences",
+        "top_k": "topK",
+        "top_p": "topP",
+    }
+)
+
+
 class SourcegraphDialect(msgspec.Struct, frozen=True):
     """What Cody clients speak. No server answers in it, so it is never the exact path."""
 
@@ -23,6 +34,11 @@ class SourcegraphDialect(msgspec.Struct, frozen=True):
     name: str = "sourcegraph"
     keepalive: bytes = b""  # clients fail on a comment
     error_content_type: str = "text/plain; charset=utf-8"
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """Cody's own names."""
+        return _WORDS
 
     def peek(self, body: bytes) -> RequestHead:
         """Model, `fast` and stream flag; chat streams unless told not to. Raises BadPayload."""

@@ -22,6 +22,7 @@ from parsers.events import (
     Failed,
     Finished,
     FinishReason,
+    RedactedThinking,
     Refusal,
     Started,
     StreamEvent,
@@ -84,6 +85,8 @@ class SourcegraphEncoder:
                 pass  # another choice
             case Finished():
                 pass  # another choice
+            case RedactedThinking():
+                pass  # no word for it
             case _:
                 assert_never(event)
         return out

@@ -7,7 +7,8 @@ the caller sets what its route means.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import msgspec
 
@@ -18,6 +19,14 @@ from parsers.dialects.framing import AnswerDecoder
 from parsers.dialects.tgi import decoder, encoder, generate
 from parsers.events import Fault, StreamEvent
 
+_WORDS = MappingProxyType(
+    {
+        "max_tokens": "parameters.max_new_tokens",
+        "stop": "parameters.stop",
+        "echo": "parameters.return_full_text",
+        "response_format": "parameters.grammar",
+    }
+)
 _MEMBERS: msgspec.json.Decoder[Members] = msgspec.json.Decoder(Members)
 
 
@@ -32,6 +41,17 @@ class TgiDialect(msgspec.Struct, frozen=True):
     operation: Operation = Operation.COMPLETION
     keepalive: bytes = b":\n\n"  # as axum writes it
     error_content_type: str = "application/json"
+    spoken: frozenset[str] = frozenset(
+        {
+            *("max_tokens", "stop", "temperature", "top_p", "top_k", "typical_p", "seed"),
+            *("frequency_penalty", "repetition_penalty", "response_format", "echo"),
+        }
+    )
+
+    @property
+    def words(self) -> Mapping[str, str]:
+        """TGI's own names."""
+        return _WORDS
 
     # The client's side
 

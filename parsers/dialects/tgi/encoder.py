@@ -19,6 +19,7 @@ from parsers.events import (
     FaultKind,
     Finished,
     FinishReason,
+    RedactedThinking,
     Refusal,
     Started,
     StreamEvent,
@@ -101,8 +102,10 @@ class _Answer:
                 self._finished = event
             case Usage():
                 self._usage = event
-            case Started() | Thinking() | ToolCall() | ToolArguments() | Failed() | Ended():
+            case Started() | Thinking() | RedactedThinking() | ToolCall() | ToolArguments():
                 pass  # no word for them
+            case Failed() | Ended():
+                pass
             case Text() | Refusal() | Finished():
                 pass  # another choice
             case _:
