@@ -17,7 +17,14 @@ class Operation(StrEnum):
 
     CHAT = "chat"  # messages in, a message out
     COMPLETION = "completion"  # raw text in, its continuation out
+    EMBEDDING = "embedding"  # texts in, vectors out
+    RERANK = "reranking"  # a query and texts in, how well each fits out
+    TOKENIZE = "tokenizing"  # a text in, its tokens out
+    DETOKENIZE = "detokenizing"  # and back
 
+
+# What is said between two different dialects; the rest is passed on as it is, or not at all.
+GENERATION = (Operation.CHAT, Operation.COMPLETION)
 
 Role: TypeAlias = Literal["system", "developer", "user", "assistant", "tool"]
 

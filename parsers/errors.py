@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 SizeLimit: TypeAlias = Literal["line_too_long", "event_too_large"]
+FrameDefect: TypeAlias = Literal["prelude_crc", "message_crc", "length", "header", "truncated"]
 
 
 class ParseError(ValueError):
@@ -37,3 +38,20 @@ class FrameTooLarge(ParseError):
         super().__init__(message)
         self.kind = kind
         self.events = events
+
+
+class BadFrame(ParseError):
+    """A message of an AWS event stream that cannot be read, and so neither what follows it.
+
+    `kind` says what is wrong with it. `messages` are what the same call completed before it:
+    nothing else returns them.
+    """
+
+    def __init__(self, message: str, *, kind: FrameDefect, messages: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.messages = messages
+
+
+class BadChecksum(BadFrame):
+    """A message that is not as it was sent: its CRC does not fit."""

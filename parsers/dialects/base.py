@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -95,6 +95,23 @@ class UpstreamDialect(Protocol):
 
     def decode_error(self, status: int, body: bytes) -> Fault:
         """What a failed call was about, from whatever body came with it."""
+
+
+@runtime_checkable
+class HeaderReader(Protocol):
+    """An upstream dialect whose servers say in a header what kind of error it is (AWS)."""
+
+    def decode_refusal(self, status: int, headers: Mapping[bytes, bytes], body: bytes) -> Fault:
+        """As `decode_error`; the names of the headers are in lower case."""
+
+
+def refusal_of(
+    dialect: UpstreamDialect, status: int, headers: Mapping[bytes, bytes], body: bytes
+) -> Fault:
+    """What a failed call was about, from everything that came with it."""
+    if isinstance(dialect, HeaderReader):
+        return dialect.decode_refusal(status, headers, body)
+    return dialect.decode_error(status, body)
 
 
 class ClientDialect(Protocol):

@@ -6,7 +6,7 @@ import msgspec
 
 from parsers.dialects.base import Members, Untranslatable
 from parsers.dialects.client_input import decode
-from parsers.dialects.openai import OpenAIChat
+from parsers.dialects.openai import OpenAIChat, SelfHostedChat
 from parsers.errors import BadPayload
 
 _TARGET = "TGI"
@@ -50,6 +50,7 @@ class TgiChat(OpenAIChat):
     """Chat completions as TGI 2 and 3 understand them. The model name stays as given."""
 
     spoken = OpenAIChat.spoken - {"n", "parallel_tool_calls", "reasoning_effort", "user"}
+    habits = SelfHostedChat.habits
 
     def amend(self, members: Members) -> None:
         """Rewrite what TGI reads differently. Raises TgiUntranslatable for `n` above 1."""

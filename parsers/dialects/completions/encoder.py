@@ -11,6 +11,7 @@ from typing import assert_never
 import msgspec
 
 from parsers.dialects.base import Identity
+from parsers.dialects.completions.logprobs import in_lists
 from parsers.dialects.openai.errors import error_frame
 from parsers.dialects.openai.folding import UsageObject, usage_object
 from parsers.events import (
@@ -116,7 +117,7 @@ class CompletionsEncoder:
 
 
 def _piece(choice: int, text: str, logprobs: msgspec.Raw | None = None) -> _Choice:
-    return _Choice(choice, text, _NULL if logprobs is None else logprobs, None)
+    return _Choice(choice, text, _NULL if logprobs is None else in_lists(logprobs), None)
 
 
 def _whole(index: int, text: str, logprobs: msgspec.Raw, finished: Finished | None) -> _Choice:
@@ -168,7 +169,7 @@ def _fold(event: Text | Refusal | Finished, choice: _Folded) -> None:
         return
     choice.text.append(event.text)
     if isinstance(event, Text) and event.logprobs is not None:
-        choice.logprobs.append(event.logprobs)
+        choice.logprobs.append(in_lists(event.logprobs))
 
 
 def _folded(index: int, choice: _Folded) -> _Choice:

@@ -11,6 +11,7 @@ import msgspec
 from parsers.chat import CompletionRequest, Request, Sampling
 from parsers.dialects import client_input
 from parsers.dialects.base import Members, Untranslatable
+from parsers.dialects.openai.beside import TERMS, passed_over
 from parsers.errors import BadPayload
 
 
@@ -19,7 +20,7 @@ class _StreamOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class _Request(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is read and written; `logit_bias` and what else is a hint is passed over."""
+    """What is read and written."""
 
     model: str | None = None
     prompt: str | list[object] | None = None
@@ -44,6 +45,9 @@ class _Request(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 _REQUEST = msgspec.json.Decoder(_Request)
+_KNOWN = frozenset(_Request.__struct_fields__)
+# The form of the answer, for which raw text has no word in the hub.
+_TERMS = TERMS | {"response_format", "guided_json"}
 _ASK_FOR_USAGE = _StreamOptions(include_usage=True)
 _MEMBERS: msgspec.json.Decoder[Members] = msgspec.json.Decoder(Members)
 
@@ -51,6 +55,7 @@ _MEMBERS: msgspec.json.Decoder[Members] = msgspec.json.Decoder(Members)
 def decode_request(body: bytes) -> CompletionRequest:
     """The whole request. Raises BadPayload, with a text for the client, on bad input."""
     wire = client_input.decode(_REQUEST, body)
+    hints = passed_over(client_input.decode(_MEMBERS, body), _KNOWN, _TERMS)
     # More candidates than are given back: no other protocol can choose among them.
     if wire.best_of is not None and wire.best_of > (wire.n or 1):
         raise BadPayload("best_of: not supported for this model")
@@ -63,6 +68,7 @@ def decode_request(body: bytes) -> CompletionRequest:
         suffix=wire.suffix,
         echo=bool(wire.echo),
         user=wire.user,
+        passed_over=hints,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
+from parsers.dialects.openai.blocks import signature_of
 from parsers.dialects.openai.wire import CallDelta
 from parsers.errors import BadPayload
 from parsers.events import StreamEvent, ToolArguments, ToolCall
@@ -18,12 +19,13 @@ _MAX_CALLS = 1024
 
 
 class _Call:
-    __slots__ = ("id", "number", "opened")
+    __slots__ = ("id", "number", "opened", "signature")
 
     def __init__(self, number: int, id_: str | None) -> None:
         self.number = number
         self.id = id_
         self.opened = False
+        self.signature: str | None = None
 
 
 class Calls:
@@ -46,6 +48,8 @@ class Calls:
         arguments = _arguments(function.arguments) if function else ""
         call = self._find(_index(delta.index, position), _text(delta.id), name)
         events: list[StreamEvent] = []
+        if delta.extra_content is not None and not call.opened:
+            call.signature = signature_of(delta.extra_content)
         # An id may come alone, before its name; arguments do not wait for one.
         if not call.opened and (name or arguments):
             events.append(self._opened(call, name or ""))
@@ -59,7 +63,7 @@ class Calls:
 
     def _opened(self, call: _Call, name: str) -> ToolCall:
         call.opened = True
-        return ToolCall(call.number, call.id, name, self._choice)
+        return ToolCall(call.number, call.id, name, self._choice, call.signature)
 
     def _find(self, index: int | None, id_: str | None, name: str | None) -> _Call:
         if id_ is not None and id_ in self._by_id:

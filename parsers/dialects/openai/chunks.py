@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from parsers.dialects.openai.blocks import RedactedBlock, blocks_of
 from parsers.dialects.openai.calls import Calls
 from parsers.dialects.openai.wire import (
     ABSENT,
@@ -11,6 +12,7 @@ from parsers.dialects.openai.wire import (
     Choice,
     Chunk,
     Counts,
+    Delta,
     FirstChunk,
 )
 from parsers.errors import BadPayload
@@ -21,6 +23,7 @@ from parsers.events import (
     FaultKind,
     Finished,
     FinishReason,
+    RedactedThinking,
     Refusal,
     Started,
     StreamEvent,
@@ -119,9 +122,8 @@ class ChunkReader:
             return
         delta = choice.delta or choice.message
         if delta is not None:
-            thought = delta.reasoning_content or delta.reasoning  # some send both, alike
-            if thought and (text := _plain(thought)):
-                events.append(Thinking(text, index))
+            if delta.reasoning_content or delta.reasoning or delta.thinking_blocks:
+                _read_thought(choice, delta, index, events)
             if delta.content or choice.logprobs is not ABSENT:
                 _read_content(choice, delta.content, index, events)
             if delta.refusal and (text := _plain(delta.refusal)):
@@ -166,6 +168,27 @@ def _read_content(choice: Choice, content: object, index: int, events: list[Stre
             events.append(Text(text, index))
     elif content is not None:  # a token may have no text yet, and still a probability
         events.append(Text(text, index, logprobs))
+
+
+def _read_thought(choice: Choice, delta: Delta, index: int, events: list[StreamEvent]) -> None:
+    """Reasoning, and the blocks of it that somebody signed.
+
+    In a stream the text of a block comes before it, piece by piece; a whole answer has both.
+    """
+    text = _plain(delta.reasoning_content or delta.reasoning)  # some send both, alike
+    streamed = choice.message is None
+    if streamed and text:
+        events.append(Thinking(text, index))
+    for block in blocks_of(delta.thinking_blocks) if delta.thinking_blocks else ():
+        if isinstance(block, RedactedBlock):
+            events.append(RedactedThinking(block.data, index))
+            continue
+        piece = "" if streamed else block.thinking
+        if piece or block.signature:
+            events.append(Thinking(piece, index, block.signature or None))
+        text = text.removeprefix(piece)
+    if text and not streamed:
+        events.append(Thinking(text, index))
 
 
 def _read_calls(

@@ -8,8 +8,8 @@ import msgspec
 
 from parsers.chat import ChatRequest, Operation, Request
 from parsers.dialects.base import Identity
-from parsers.dialects.openai import encoder, request_reader
-from parsers.dialects.openai.request_writer import request_members
+from parsers.dialects.openai import encoder, request_reader, request_writer
+from parsers.dialects.openai.request_writer import Habits, request_members
 from parsers.dialects.openai.surface import OpenAISurface
 from parsers.events import StreamEvent
 
@@ -31,10 +31,11 @@ class OpenAIChat(OpenAISurface):
     name = "openai-chat"
     operation = Operation.CHAT
     spoken = SPOKEN
+    habits: Habits = request_writer.OPENAI
 
     def encode_request(self, request: Request, model: str) -> bytes:
         """The request body, amended. Raises Untranslatable for raw text."""
-        members = request_members(request, model)
+        members = request_members(request, model, self.habits)
         self.amend(members)
         return msgspec.json.encode(members)
 
@@ -54,7 +55,8 @@ class OpenAIChat(OpenAISurface):
 class SelfHostedChat(OpenAIChat):
     """Chat completions as the engines that one hosts oneself understand them."""
 
-    spoken = SPOKEN | SELF_HOSTED
+    spoken = SPOKEN | SELF_HOSTED | {"thinking"}
+    habits = request_writer.SELF_HOSTED
 
 
 OPENAI_CHAT = OpenAIChat()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 import msgspec
 
 from parsers.dialects.base import Identity
+from parsers.dialects.openai.blocks import RedactedBlock, ThinkingBlock, extra_content
 from parsers.dialects.openai.errors import error_frame
 from parsers.dialects.openai.folding import Answer, made_up_id, usage_object
 from parsers.events import (
@@ -30,8 +31,12 @@ _json = msgspec.json.Encoder().encode
 
 _ARGUMENTS = b'"tool_calls":[{"index":%d,"function":{"arguments":%s}}]'
 _CALL = (
-    b'"tool_calls":[{"index":%d,"id":%s,"type":"function","function":{"name":%s,"arguments":""}}]'
+    b'"tool_calls":[{"index":%d,"id":%s,"type":"function","function":{"name":%s,"arguments":""}%b}]'
 )
+_EXTRA = b',"extra_content":%b'
+_BLOCKS = b'"thinking_blocks":[%b]'
+
+_Piece: TypeAlias = ToolCall | ToolArguments | Thinking | RedactedThinking | Refusal
 
 
 class OpenAIEncoder:
@@ -47,6 +52,7 @@ class OpenAIEncoder:
         self._include_usage = include_usage
         self._usage: Usage | None = None
         self._heads: dict[int, bytes] = {}  # of the choices that have had their role chunk
+        self._thoughts: dict[int, list[str]] = {}  # by choice: since the last block that was signed
         self._calling: dict[int, None] = {}  # the choices that made a call and have not finished
         self._head = b'data: {"id":%s,"object":"chat.completion.chunk","created":%d,"model":%s' % (
             _json(identity.id),
@@ -62,13 +68,13 @@ class OpenAIEncoder:
         if isinstance(event, Text):
             return self._text(event)
         match event:
-            case ToolCall() | ToolArguments() | Thinking() | Refusal():
+            case ToolArguments() | Refusal() | ToolCall() | Thinking() | RedactedThinking():
                 return self._piece(event)
             case Finished():
                 return self._finish(event)
             case Usage():
                 self._usage = event  # told at the end, when it is final
-            case Started() | RedactedThinking():
+            case Started():
                 pass
             case Failed():
                 return error_frame(event.fault)
@@ -87,22 +93,34 @@ class OpenAIEncoder:
         end = b'},"logprobs":%s,"finish_reason":null}]' % bytes(event.logprobs)
         return role + head + content + end + self._tail
 
-    def _piece(self, event: ToolCall | ToolArguments | Thinking | Refusal) -> bytes:
+    def _piece(self, event: _Piece) -> bytes:
         # per token
         match event:
             case ToolArguments():
                 delta = _ARGUMENTS % (event.call, _json(event.fragment))
-            case Thinking() if not event.text:  # a signature alone
-                return b""
-            case Thinking():
-                delta = b'"reasoning_content":' + _json(event.text)
             case Refusal():
                 delta = b'"refusal":' + _json(event.text)
             case ToolCall():
                 return self._call(event)
+            case Thinking():
+                return self._thought(event)
+            case RedactedThinking():
+                delta = _BLOCKS % _json(RedactedBlock(event.data))
             case _:
                 assert_never(event)
         return self._delta(event.choice, delta)
+
+    def _thought(self, event: Thinking) -> bytes:
+        # per token
+        out = b""
+        if event.text:
+            self._thoughts.setdefault(event.choice, []).append(event.text)
+            out = self._delta(event.choice, b'"reasoning_content":' + _json(event.text))
+        if event.signature is None:
+            return out
+        # Whole, for pieces of a block could not be sent back (translation.md 8).
+        block = ThinkingBlock("".join(self._thoughts.pop(event.choice, ())), event.signature)
+        return out + self._delta(event.choice, _BLOCKS % _json(block))
 
     def _delta(self, choice: int, delta: bytes) -> bytes:
         # per token
@@ -117,13 +135,16 @@ class OpenAIEncoder:
         head = self._heads.get(choice)
         if head is not None:
             return b"", head
+        # OpenAI's own SDK fails on a stream that begins with another choice than the first.
+        first = self._opened(0)[0] if choice and not self._heads else b""
         head = self._head + b',"choices":[{"index":%d,"delta":{' % choice
         self._heads[choice] = head
-        return head + b'"role":"assistant","content":""' + self._end, head
+        return first + head + b'"role":"assistant","content":""' + self._end, head
 
     def _call(self, event: ToolCall) -> bytes:
         call_id = event.id or made_up_id(self._identity, event)
-        delta = _CALL % (event.call, _json(call_id), _json(event.name))
+        extra = b"" if event.signature is None else _EXTRA % _json(extra_content(event.signature))
+        delta = _CALL % (event.call, _json(call_id), _json(event.name), extra)
         self._calling[event.choice] = None
         return self._delta(event.choice, delta)
 

@@ -7,9 +7,17 @@ from collections.abc import Iterable
 import msgspec
 
 from parsers.dialects.base import Identity
+from parsers.dialects.openai.blocks import (
+    Block,
+    ExtraContent,
+    RedactedBlock,
+    ThinkingBlock,
+    extra_content,
+)
 from parsers.events import (
     Finished,
     FinishReason,
+    RedactedThinking,
     Refusal,
     StreamEvent,
     Text,
@@ -65,6 +73,7 @@ class _Call(msgspec.Struct):
     id: str
     function: _Function
     type: str = "function"
+    extra_content: ExtraContent | msgspec.UnsetType = msgspec.UNSET
 
 
 class _Message(msgspec.Struct, omit_defaults=True):
@@ -72,6 +81,7 @@ class _Message(msgspec.Struct, omit_defaults=True):
     content: str | None
     refusal: str | None = None
     reasoning_content: str | None = None
+    thinking_blocks: list[Block] | None = None
     tool_calls: list[_Call] | None = None
 
 
@@ -106,10 +116,28 @@ class _Folded:
         self.text: list[str] = []
         self.refusal: list[str] = []
         self.reasoning: list[str] = []
+        self.unsigned = 0  # where in it the last signed block ended
+        self.blocks: list[Block] = []
         self.logprobs: list[msgspec.Raw] = []
         self.calls: list[_Call] = []
         self.arguments: list[list[str]] = []
         self.finished: Finished | None = None
+
+    def think(self, event: Thinking) -> None:
+        """Take in a piece of reasoning; a signature makes a block of all since the last one."""
+        self.reasoning.append(event.text)
+        if event.signature is not None:
+            text = "".join(self.reasoning[self.unsigned :])
+            self.unsigned = len(self.reasoning)
+            self.blocks.append(ThinkingBlock(text, event.signature))
+
+    def call(self, event: ToolCall, call_id: str) -> None:
+        """Open a call; its arguments follow."""
+        call = _Call(call_id, _Function(event.name))
+        if event.signature is not None:
+            call.extra_content = extra_content(event.signature)
+        self.calls.append(call)
+        self.arguments.append([])
 
 
 class Answer:
@@ -131,12 +159,13 @@ class Answer:
             case Refusal():
                 self._choice(event.choice).refusal.append(event.text)
             case Thinking():
-                self._choice(event.choice).reasoning.append(event.text)
+                self._choice(event.choice).think(event)
+            case RedactedThinking():
+                self._choice(event.choice).blocks.append(RedactedBlock(event.data))
             case ToolCall():
-                choice = self._choice(event.choice)
-                call_id = event.id or made_up_id(self._identity, event)
-                choice.calls.append(_Call(call_id, _Function(event.name)))
-                choice.arguments.append([])
+                self._choice(event.choice).call(
+                    event, event.id or made_up_id(self._identity, event)
+                )
             case ToolArguments():
                 self._choice(event.choice).arguments[event.call].append(event.fragment)
             case Finished():
@@ -186,6 +215,7 @@ def _message(folded: _Folded) -> _Message:
         content=None if not text and (folded.calls or folded.refusal) else text,
         refusal="".join(folded.refusal) or None,
         reasoning_content="".join(folded.reasoning) or None,
+        thinking_blocks=folded.blocks or None,
         tool_calls=folded.calls or None,
     )
 

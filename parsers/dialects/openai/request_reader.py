@@ -1,7 +1,7 @@
 """A client's chat request, in the hub's words.
 
-Members that the hub does not know are hints and are passed over; those that would change the
-contract are refused (translation.md 4): an answer without what was asked for is worse than none.
+How much to think has many spellings: OpenAI's `reasoning_effort`, OpenRouter's `reasoning`,
+Ollama's `think`, and vLLM's `chat_template_kwargs.enable_thinking`, which can only say no.
 """
 
 from __future__ import annotations
@@ -16,14 +16,19 @@ from parsers.chat import (
     Message,
     OutputSchema,
     Part,
+    Reasoning,
     Role,
     Sampling,
     TextPart,
+    ThinkingPart,
     Tool,
     ToolChoice,
     ToolUse,
 )
 from parsers.dialects import client_input
+from parsers.dialects.base import Members
+from parsers.dialects.openai.beside import passed_over
+from parsers.dialects.openai.blocks import blocks_of, part_of, signature_of
 from parsers.errors import BadPayload
 
 _ABSENT = msgspec.Raw(b"null")
@@ -49,6 +54,7 @@ class _UsedFunction(msgspec.Struct, frozen=True):
 class _Use(msgspec.Struct, frozen=True):
     id: str
     function: _UsedFunction
+    extra_content: object = None
 
 
 class _Message(msgspec.Struct, frozen=True):
@@ -58,6 +64,9 @@ class _Message(msgspec.Struct, frozen=True):
     name: str | None = None
     tool_calls: list[_Use] | None = None
     tool_call_id: str | None = None
+    thinking_blocks: object = None
+    reasoning_content: object = None
+    reasoning: object = None
 
 
 class _Function(msgspec.Struct, frozen=True):
@@ -96,6 +105,17 @@ class _StreamOptions(msgspec.Struct, frozen=True):
     include_usage: bool | None = None
 
 
+class _Thinking(msgspec.Struct, frozen=True):
+    """OpenRouter's `reasoning`."""
+
+    effort: str | None = None
+    max_tokens: int | None = None
+
+
+class _TemplateArguments(msgspec.Struct, frozen=True):
+    enable_thinking: object = None
+
+
 class _Request(msgspec.Struct, frozen=True):
     messages: list[_Message]
     model: str | None = None
@@ -120,23 +140,25 @@ class _Request(msgspec.Struct, frozen=True):
     parallel_tool_calls: bool | None = None
     response_format: _Format | None = None
     user: str | None = None
-    # What the hub cannot hold, and must not drop.
-    functions: msgspec.Raw = _ABSENT
-    function_call: msgspec.Raw = _ABSENT
-    audio: msgspec.Raw = _ABSENT
-    web_search_options: msgspec.Raw = _ABSENT
+    reasoning_effort: str | None = None
+    reasoning: _Thinking | None = None
+    think: bool | str | None = None
+    chat_template_kwargs: _TemplateArguments | None = None
+    guided_json: msgspec.Raw = _ABSENT  # vLLM's older word for a schema
+    modalities: list[str] | None = None
 
 
 _REQUEST = msgspec.json.Decoder(_Request)
-_REFUSED = ("functions", "function_call", "audio", "web_search_options")
+_MEMBERS: msgspec.json.Decoder[Members] = msgspec.json.Decoder(Members)
+_KNOWN = frozenset(_Request.__struct_fields__) - {"chat_template_kwargs"}
 
 
 def decode_request(body: bytes) -> ChatRequest:
     """The whole request. Raises BadPayload, with a text for the client, on bad input."""
     wire = client_input.decode(_REQUEST, body)
-    for name in _REFUSED:
-        if _raw(getattr(wire, name)) is not None:
-            raise BadPayload(f"{name}: not supported for this model")
+    hints = passed_over(client_input.decode(_MEMBERS, body), _KNOWN)
+    if set(wire.modalities or ()) - {"text"}:
+        raise BadPayload("modalities: only text is supported for this model")
     return ChatRequest(
         model=wire.model or "",
         messages=tuple(_message(message, at) for at, message in enumerate(wire.messages)),
@@ -146,28 +168,43 @@ def decode_request(body: bytes) -> ChatRequest:
         tools=tuple(_tool(tool.function) for tool in wire.tools or ()),
         tool_choice=_tool_choice(wire.tool_choice),
         parallel_tool_calls=wire.parallel_tool_calls,
-        output=_output(wire.response_format),
+        output=_output(wire.response_format) or _guided(wire.guided_json),
+        reasoning=_reasoning(wire),
         user=wire.user,
+        passed_over=hints,
     )
 
 
 def _message(wire: _Message, at: int) -> Message:
     content = wire.content
+    parts: tuple[Part, ...] = _thoughts(wire) if wire.role == "assistant" else ()
     if isinstance(content, list):
-        parts = tuple(_part(part, f"messages[{at}].content[{n}]") for n, part in enumerate(content))
-    else:
-        text = wire.refusal if content is None else content
-        parts = () if text is None else (TextPart(text),)
-    uses = (
-        ToolUse(use.id, use.function.name, use.function.arguments) for use in wire.tool_calls or ()
-    )
+        parts += tuple(
+            _part(part, f"messages[{at}].content[{n}]") for n, part in enumerate(content)
+        )
+    elif (text := wire.refusal if content is None else content) is not None:
+        parts += (TextPart(text),)
     return Message(
         role=wire.role,
         parts=parts,
         name=wire.name,
-        tool_calls=tuple(uses),
+        tool_calls=tuple(_use(use) for use in wire.tool_calls or ()),
         tool_call_id=wire.tool_call_id,
     )
+
+
+def _thoughts(wire: _Message) -> tuple[Part, ...]:
+    """Reasoning of an earlier turn: its blocks, else its text under either name."""
+    blocks = blocks_of(wire.thinking_blocks)
+    if blocks:
+        return tuple(map(part_of, blocks))
+    text = wire.reasoning_content or wire.reasoning
+    return (ThinkingPart(text),) if isinstance(text, str) and text else ()
+
+
+def _use(wire: _Use) -> ToolUse:
+    signature = signature_of(wire.extra_content)
+    return ToolUse(wire.id, wire.function.name, wire.function.arguments, signature)
 
 
 def _part(wire: _Part, path: str) -> Part:
@@ -200,6 +237,20 @@ def _sampling(wire: _Request) -> Sampling:
     )
 
 
+def _reasoning(wire: _Request) -> Reasoning | None:
+    effort, thinking = wire.reasoning_effort, wire.reasoning
+    if effort is None and thinking is not None:
+        if thinking.effort is None and thinking.max_tokens is not None:
+            return Reasoning(budget=thinking.max_tokens)
+        effort = thinking.effort
+    if effort is None and isinstance(wire.think, str):
+        effort = wire.think
+    template = wire.chat_template_kwargs
+    if effort is None and (wire.think is False or (template and template.enable_thinking is False)):
+        effort = "none"
+    return None if effort is None else Reasoning(effort)
+
+
 def _tool(wire: _Function) -> Tool:
     return Tool(wire.name, wire.description, _raw(wire.parameters), wire.strict)
 
@@ -221,6 +272,10 @@ def _output(wire: _Format | None) -> OutputSchema | None:
     if wire.json_schema is None or schema is None:
         raise BadPayload("response_format.json_schema: missing its schema")
     return OutputSchema(schema, wire.json_schema.name, wire.json_schema.strict)
+
+
+def _guided(schema: msgspec.Raw) -> OutputSchema | None:
+    return None if _raw(schema) is None else OutputSchema(schema)
 
 
 def _raw(value: msgspec.Raw) -> msgspec.Raw | None:

@@ -25,6 +25,7 @@ class CallDelta(msgspec.Struct, frozen=True, gc=False):
     index: object = None
     id: object = None
     function: FunctionDelta | None = None
+    extra_content: object = None  # Google's, as in `blocks`
 
 
 class Delta(msgspec.Struct, frozen=True, gc=False):
@@ -35,6 +36,7 @@ class Delta(msgspec.Struct, frozen=True, gc=False):
     reasoning: object = None  # vLLM, Ollama
     refusal: object = None
     tool_calls: list[CallDelta] | None = None
+    thinking_blocks: object = None  # LiteLLM's, and our own, as in `blocks`
 
 
 class Choice(msgspec.Struct, frozen=True, gc=False):

@@ -31,6 +31,7 @@ class SourcegraphDialect(msgspec.Struct, frozen=True):
 
     operation: Operation
     form: Form
+    upstream_name: str | None = None  # what answers may call the model; None: only its reference
     name: str = "sourcegraph"
     keepalive: bytes = b""  # clients fail on a comment
     error_content_type: str = "text/plain; charset=utf-8"
@@ -55,11 +56,11 @@ class SourcegraphDialect(msgspec.Struct, frozen=True):
     ) -> encoder.SourcegraphEncoder:
         """An encoder for one streamed answer; the api-version alone says whether usage is told."""
         del include_usage
-        return encoder.SourcegraphEncoder(self.form, identity)
+        return encoder.SourcegraphEncoder(self.form, identity, self.upstream_name)
 
     def encode_body(self, events: Iterable[StreamEvent], identity: Identity) -> bytes:
         """The whole answer folded from its events; there is no `Failed` among them."""
-        return encoder.encode_body(events, self.form, identity)
+        return encoder.encode_body(events, self.form, identity, self.upstream_name)
 
     def encode_error(self, fault: Fault, status: int) -> bytes:
         """One line of text; the status is the response's alone."""

@@ -56,9 +56,10 @@ class _Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class SourcegraphEncoder:
     """One streamed answer, in the form of one api-version."""
 
-    def __init__(self, form: Form, identity: Identity) -> None:
+    def __init__(self, form: Form, identity: Identity, upstream_name: str | None = None) -> None:
         self._form = form
         self._calls = _Calls(identity)
+        self._names = Names(identity, upstream_name)
         self._said = b""  # all text so far, as JSON without its quotes; only without deltas
         self._logprobs: Logprobs | None = None
         self._usage: Usage | None = None
@@ -81,9 +82,9 @@ class SourcegraphEncoder:
                 out = self._end()
             case Failed():
                 out = error_frame(event.fault)
-            case Started() | Text() | Refusal() | Thinking() | ToolCall() | ToolArguments():
-                pass  # another choice
-            case Finished():
+            case Started():
+                self._names.read(event)
+            case Text() | Refusal() | Thinking() | ToolCall() | ToolArguments() | Finished():
                 pass  # another choice
             case RedactedThinking():
                 pass  # no word for it
@@ -131,8 +132,31 @@ class SourcegraphEncoder:
         frames = b"" if self._finished else self._finish(reason)
         if self._form.usage and self._usage is not None:
             counts = _json(usage_object(self._usage))
-            frames += _COMPLETION % (b'"deltaText":"","usage":' + counts)
+            names = _json(self._names.told())[1:-1]
+            frames += _COMPLETION % (b'"deltaText":"","usage":%b,%b' % (counts, names))
         return frames + DONE
+
+
+class _Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    modelref: str
+    model: str | None = None
+
+
+class Names:
+    """What the model of an answer is called: by the configuration, and by its server."""
+
+    def __init__(self, identity: Identity, upstream_name: str | None) -> None:
+        self._ref = identity.model
+        self._name = upstream_name  # None: a secret, whatever the server says
+
+    def read(self, event: Started) -> None:
+        """The server's own word, which may name the model more exactly, comes first."""
+        if self._name is not None and event.model:
+            self._name = event.model
+
+    def told(self) -> _Told:
+        """Both names, as clients are told them."""
+        return _Told(self._ref, self._name)
 
 
 class _Calls:
@@ -170,12 +194,15 @@ class _Body(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     delta_thinking: str | None = None
     delta_tool_calls: tuple[_Call, ...] | None = None
     usage: object = None
+    modelref: str | None = None
+    model: str | None = None
 
 
 class _Answer:
     """A whole answer while it is being put together."""
 
-    def __init__(self) -> None:
+    def __init__(self, names: Names) -> None:
+        self.names = names
         self.text: list[str] = []
         self.thinking: list[str] = []
         self.calls: dict[int, ToolCall] = {}
@@ -203,6 +230,8 @@ class _Answer:
                 self.finished = event.reason
             case Usage():
                 self.usage = event
+            case Started():
+                self.names.read(event)
             case _:
                 pass
 
@@ -223,14 +252,20 @@ class _Answer:
         )
 
 
-def encode_body(events: Iterable[StreamEvent], form: Form, identity: Identity) -> bytes:
+def encode_body(
+    events: Iterable[StreamEvent],
+    form: Form,
+    identity: Identity,
+    upstream_name: str | None = None,
+) -> bytes:
     """The whole answer folded from its events; thinking and calls under their names in streams.
 
     `completion` and `stopReason` are always texts: autocomplete clients insist on it.
     """
-    answer = _Answer()
+    answer = _Answer(Names(identity, upstream_name))
     for event in events:
         answer.add(event)
+    told = answer.names.told() if form.usage and answer.usage else None
     lists = answer.logprobs.encode()
     body = _Body(
         completion="".join(answer.text),
@@ -239,5 +274,7 @@ def encode_body(events: Iterable[StreamEvent], form: Form, identity: Identity) -
         delta_thinking=("".join(answer.thinking) or None) if form.tools else None,
         delta_tool_calls=(answer.tool_calls(identity) or None) if form.tools else None,
         usage=usage_object(answer.usage) if form.usage and answer.usage else None,
+        modelref=told.modelref if told is not None else None,
+        model=told.model if told is not None else None,
     )
     return _json(body)

@@ -11,7 +11,7 @@ class Form(msgspec.Struct, frozen=True):
     """How events are written."""
 
     deltas: bool = False  # `deltaText` with the new text; before, `completion` with all so far
-    usage: bool = False  # token counts
+    usage: bool = False  # token counts, and the names of the model
     tools: bool = False  # `delta_thinking` and `delta_tool_calls`
 
 
