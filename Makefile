@@ -4,13 +4,14 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 EXAMPLES ?= 20000
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' proxy/__init__.py)
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run dev test check fmt lint types imports cover unit fuzz soak bench docs clean
+.PHONY: help run dev test check fmt lint types imports cover unit fuzz soak image test-image lock bench docs clean
 
 help: ## list every target
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # A venv with penstock in it; made anew when the dependencies change.
 $(VENV)/.run: setup.cfg pyproject.toml
@@ -61,11 +62,25 @@ fuzz: $(VENV)/.dev ## the property tests with EXAMPLES examples each (default 20
 soak: $(VENV)/.dev ## many mixed requests, then: nothing leaked, every book balanced
 	SOAK_REQUESTS=100000 $(BIN)/pytest tests/e2e/test_soak.py --timeout=0
 
+image: ## build the container image (by docker, podman or buildah; BASE=another image with Python)
+	$(or $(shell command -v docker || command -v podman || command -v buildah),docker) build \
+	  --file deploy/docker/Dockerfile --tag penstock:$(VERSION) $(BASE:%=--build-arg BASE=%) .
+
+test-image: $(VENV)/.dev ## build the image on a base made here, and run it (needs root, mmdebstrap, buildah)
+	$(BIN)/pytest -m image --timeout=300
+
+lock: ## write deploy/docker/requirements.lock anew from setup.cfg (needs uv)
+	{ echo '# What the image installs, for every supported Python and platform. Made by `make lock`.'; \
+	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	    setup.cfg; } >deploy/docker/requirements.lock.new
+	mv deploy/docker/requirements.lock.new deploy/docker/requirements.lock
+
 bench: $(VENV)/.run ## CPU per request and per token beside nginx (needs gcc and nginx; ARGS=--help)
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
-docs: $(VENV)/.run ## write docs/configuration.md anew from the schema
+docs: $(VENV)/.run ## write docs/configuration.md and the tables of dialects anew from the code
 	$(BIN)/penstock schema --markdown >docs/configuration.md
+	$(BIN)/python -m proxy.commands.dialects docs/dialects.md README.md
 
 clean: ## remove the virtual environment and everything made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* tests/bench/bin

@@ -10,28 +10,34 @@ import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from ipaddress import ip_address
 from pathlib import Path
+from time import monotonic
 
 import msgspec
 import uvloop
 from aiohttp import web
 from aiohttp.http_parser import HttpRequestParser, HttpRequestParserPy
 
-from proxy.api.listeners import address_of, admin_runner, client_runner, listening
+from proxy.api.listeners import address_of, admin_runner, client_runner, has_unsent, listening
 from proxy.config.problems import ConfigError
 from proxy.config.schema import Listen
 from proxy.config.watch import Content, read
 from proxy.endpoints import LiveState
 from proxy.log import Log, LogHandler
 from proxy.metrics import Metrics
+from proxy.prober import Prober
 from proxy.registry import Registry, build
 from proxy.reload import Reloader, ReloadStatus
+from proxy.resolver import Resolver
 from proxy.service import Service
 
 EX_UNAVAILABLE = 69  # sysexits.h: an address that cannot be had
 EX_CONFIG = 78  # a bad configuration
+
+_LAST_WORD_SECONDS = 0.5  # for what was written at the deadline to reach those who read it
+_LOOK_SECONDS = 0.01
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -43,7 +49,7 @@ class Options(msgspec.Struct, frozen=True):
     admin_host: str | None = None
     admin_port: int | None = None
     allow_anonymous: bool = False
-    drain_seconds: float = 30.0
+    drain_seconds: float | None = None
     poll: bool = False
 
 
@@ -106,12 +112,25 @@ class Penstock(msgspec.Struct):
         """Where operators reach it."""
         return address_of(self.admin)
 
-    async def drain(self, seconds: float) -> None:
-        """Stop accepting; let requests finish; end those that still run after this time."""
-        self.service.draining = True
+    async def drain(self, seconds: float | None = None) -> None:
+        """Stop accepting, after the grace of a drain that had begun; wait until all have ended.
+
+        `seconds` is for a drain that begins here: what runs longer is ended.
+        """
+        if self.service.leaving is not None:
+            await asyncio.sleep(self.service.leaving.grace_left(monotonic()))
         for site in tuple(self.clients.sites):
             await site.stop()
         await self.service.drain(seconds)
+        await self._said_all()
+
+    async def _said_all(self) -> None:
+        """Until clients have taken what was written for them; not much longer than the deadline."""
+        drain = self.service.begin_drain("stop")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(drain.seconds_left(monotonic()) + _LAST_WORD_SECONDS):
+                while has_unsent(self.clients):  # noqa: ASYNC110 - no one event tells of all
+                    await asyncio.sleep(_LOOK_SECONDS)
 
 
 @asynccontextmanager
@@ -131,7 +150,7 @@ async def running(options: Options, log: Log) -> AsyncIterator[Penstock]:
     )
     del registry  # from here on the reloader holds it, and lets go of it
     _reloaded(reloader.status, reloader.current, metrics, log)
-    service = Service(reloader, live, metrics, log)
+    service = Service(reloader, live, metrics, log, options.drain_seconds)
     async with (
         listening(admin_runner(service), listen.admin_host, listen.admin_port) as admin,
         listening(client_runner(service), listen.host, listen.port) as clients,
@@ -139,7 +158,10 @@ async def running(options: Options, log: Log) -> AsyncIterator[Penstock]:
     ):
         background = [
             group.create_task(service.sweep.run()),
+            group.create_task(service.run_drain()),
             group.create_task(service.upstream.run()),
+            group.create_task(Resolver(lambda: reloader.current).run()),
+            group.create_task(Prober(lambda: reloader.current, service.upstream).run()),
             group.create_task(reloader.run(poll=options.poll)),
         ]
         yield Penstock(service, clients, admin)
@@ -199,8 +221,7 @@ async def _serve(options: Options, log: Log) -> None:
         log.write("listening", clients=penstock.url, admin=penstock.admin_url)
         reloads = group.create_task(_reload_on(hangup, penstock.service.reloader))
         await stop.wait()
-        log.write("draining", seconds=options.drain_seconds)
-        await penstock.drain(options.drain_seconds)
+        await penstock.drain()
         reloads.cancel()
 
 

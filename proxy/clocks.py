@@ -30,6 +30,7 @@ class Sweep:
     def __init__(self) -> None:
         self._timed: set[Timed] = set()
         self._waits = asyncio.Event()  # set while there is anything to tick
+        self.lag_seconds = 0.0  # by how much the loop was late, all in all
 
     def add(self, timed: Timed) -> None:
         """Tick this from now on."""
@@ -57,7 +58,9 @@ class Sweep:
         """Tick until cancelled."""
         while True:
             await self._waits.wait()
+            due = monotonic() + SWEEP_SECONDS
             await asyncio.sleep(SWEEP_SECONDS)
+            self.lag_seconds += max(0.0, monotonic() - due)
             self.tick()
             if not self._timed:
                 self._waits.clear()

@@ -8,12 +8,23 @@ request of the last registry that knew it ends. There are no reference counts an
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from random import Random
+from collections.abc import Callable, Collection, Sequence
+from enum import StrEnum
+from time import monotonic
 from types import TracebackType
+from typing import TypeVar, cast
 from weakref import WeakValueDictionary
 
 import msgspec
+
+from proxy.config.rules import HealthRules, Rules
+from proxy.outcome import Verdict
+from proxy.traffic.balance import Balancer, Key, balancer_for
+from proxy.traffic.breaker import Breaker
+from proxy.traffic.budget import RetryBudget
+from proxy.traffic.line import Line
+
+_BUSY_SECONDS = 1.0  # an endpoint that said "busy" and not for how long
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -22,6 +33,21 @@ class Endpoint(msgspec.Struct, frozen=True):
     name: str
     url: str
     base_path: str = ""  # what every route's path is appended to; no slash at its end
+    authority: str | None = None  # for the `host` header; the name if not given
+    weight: float = 1.0
+    max_concurrent: int | None = None  # None: as many as the server itself says
+    checked: bool = False  # its health can be asked for
+    address: str | None = None  # where to connect; None: wherever the URL's name leads
+    resolve_all: bool = False  # each address behind the name is an endpoint of its own
+
+
+class Health(StrEnum):
+    """What the last checks of an endpoint came to."""
+
+    UNKNOWN = "unknown"  # not checked, or not yet
+    UP = "up"
+    STARTING = "starting"  # nothing listens: servers open their port when the model is loaded
+    DOWN = "down"
 
 
 class EndpointState(msgspec.Struct, weakref=True, eq=False):
@@ -30,43 +56,189 @@ class EndpointState(msgspec.Struct, weakref=True, eq=False):
     provider: str
     endpoint_name: str
     url: str
+    line: Line[Lease]
+    address: str | None = None
+    breaker: Breaker = msgspec.field(default_factory=Breaker)
+    inflight: int = 0
+    health: Health = Health.UNKNOWN
+    failed_checks: int = 0  # in a row
+    next_check: float = 0.0  # when it is to be checked; monotonic seconds
+    told_limit: int | None = None  # how many requests at once, in the server's own words
+    busy_until: float = 0.0  # it said so; monotonic seconds
+
+
+class ModelState(msgspec.Struct, weakref=True, eq=False):
+    """How many requests for a model hold an endpoint; shared by all generations."""
+
     inflight: int = 0
 
 
+class ProviderState(msgspec.Struct, weakref=True, eq=False):
+    """What the requests for all models of a provider share, over all generations."""
+
+    line: Line[Lease]
+    budget: RetryBudget
+
+
+S = TypeVar("S")
+
+
 class LiveState:
-    """Every endpoint state in use by some registry, by provider and URL."""
+    """Every state in use by some registry: of endpoints, models and providers."""
 
     def __init__(self) -> None:
-        self._states: WeakValueDictionary[tuple[str, str], EndpointState] = WeakValueDictionary()
+        self._endpoints: WeakValueDictionary[tuple[str, str, str | None], EndpointState] = (
+            WeakValueDictionary()
+        )
+        self._models: WeakValueDictionary[str, ModelState] = WeakValueDictionary()
+        self._providers: WeakValueDictionary[str, ProviderState] = WeakValueDictionary()
+        self._shared: WeakValueDictionary[tuple[str, ...], object] = WeakValueDictionary()
 
     def state_of(self, provider: str, endpoint: Endpoint) -> EndpointState:
         """The state this endpoint already has, or a new one; the caller keeps it alive."""
-        key = (provider, endpoint.url)
-        state = self._states.get(key)
+        key = (provider, endpoint.url, endpoint.address)
+        state = self._endpoints.get(key)
         if state is None:
-            state = EndpointState(provider, endpoint.name, endpoint.url)
-            self._states[key] = state
+            line = self.of_provider(provider).line
+            name, url, address = endpoint.name, endpoint.url, endpoint.address
+            state = EndpointState(provider, name, url, line, address)
+            self._endpoints[key] = state
         return state
 
+    def of_model(self, label: str) -> ModelState:
+        """The state this model already has, or a new one; the caller keeps it alive."""
+        state = self._models.get(label)
+        if state is None:
+            state = self._models[label] = ModelState()
+        return state
+
+    def of_provider(self, provider: str) -> ProviderState:
+        """The state this provider already has, or a new one; the caller keeps it alive."""
+        state = self._providers.get(provider)
+        if state is None:
+            state = ProviderState(Line(monotonic), RetryBudget(monotonic()))
+            self._providers[provider] = state
+        return state
+
+    def shared(self, key: tuple[str, ...], make: Callable[[], S]) -> S:
+        """What stands under a key of the caller's, such as credentials; made if nothing does.
+
+        The caller keeps it alive. Whoever uses a key always keeps the same type under it.
+        """
+        found = self._shared.get(key)
+        if found is None:
+            found = self._shared[key] = make()
+        return cast("S", found)
+
     def __len__(self) -> int:
-        return len(self._states)
+        return len(self._endpoints)
 
     def states(self) -> list[EndpointState]:
         """The states alive at this moment; may be asked in any thread, so it iterates a copy."""
-        return [state for ref in self._states.valuerefs() if (state := ref()) is not None]
+        return [state for ref in self._endpoints.valuerefs() if (state := ref()) is not None]
+
+
+class Member(msgspec.Struct, frozen=True, eq=False):
+    """An endpoint of a pool, with its state."""
+
+    endpoint: Endpoint
+    state: EndpointState
+
+    @property
+    def key(self) -> str:
+        """What it is known by, also after a restart and in another replica."""
+        url, address = self.endpoint.url, self.endpoint.address
+        return url if address is None else f"{url} at {address}"
+
+    @property
+    def inflight(self) -> int:
+        """How many requests it has."""
+        return self.state.inflight
+
+    @property
+    def weight(self) -> float:
+        """Its share, relative to the others."""
+        return self.endpoint.weight
+
+    @property
+    def limit(self) -> int | None:
+        """How many requests at once: the file's word, else the server's own."""
+        own = self.endpoint.max_concurrent
+        return self.state.told_limit if own is None else own
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it has as many requests as it may."""
+        limit = self.limit
+        return limit is not None and self.state.inflight >= limit
+
+
+class Group:
+    """The endpoints behind one name; shared by all generations.
+
+    Until its addresses are known it is one endpoint, which the system resolves.
+    """
+
+    def __init__(self, provider: str, live: LiveState) -> None:
+        self._provider = provider
+        self._live = live
+        self.addresses: tuple[str, ...] = ()
+
+    def members(self, endpoint: Endpoint) -> tuple[Member, ...]:
+        """The endpoints, each like this one but for its address."""
+        return tuple(self._member(each) for each in _at_each(endpoint, self.addresses))
+
+    def _member(self, endpoint: Endpoint) -> Member:
+        return Member(endpoint, self._live.state_of(self._provider, endpoint))
+
+
+def _at_each(endpoint: Endpoint, addresses: Sequence[str]) -> Sequence[Endpoint]:
+    if not addresses:
+        return (endpoint,)
+    return [
+        msgspec.structs.replace(endpoint, name=f"{endpoint.name} at {address}", address=address)
+        for address in addresses
+    ]
 
 
 class Lease:
     """One request's hold on one endpoint; released by leaving the `with` block."""
 
-    __slots__ = ("endpoint", "state")
+    __slots__ = ("_is_probe", "_model", "_released", "endpoint", "state")
 
-    def __init__(self, endpoint: Endpoint, state: EndpointState) -> None:
-        self.endpoint = endpoint
-        self.state = state
+    def __init__(self, member: Member, model: ModelState) -> None:
+        self.endpoint = member.endpoint
+        self.state = member.state
+        self._model = model
+        self._is_probe = member.state.breaker.begin()
+        self._released = False
+        self.state.inflight += 1
+        model.inflight += 1
+
+    def settle(
+        self, verdict: Verdict, rules: HealthRules, now: float, retry_after: float | None = None
+    ) -> None:
+        """Say how the request ended; `retry_after` is for how long a busy server wants peace."""
+        self.state.breaker.record(verdict, rules, now, probe=self._is_probe)
+        self._is_probe = False
+        if verdict is Verdict.BUSY:
+            seconds = min(retry_after or _BUSY_SECONDS, rules.max_eject_seconds)
+            self.state.busy_until = now + seconds
+        elif verdict is Verdict.SUCCESS:
+            self.state.busy_until = 0.0
+
+    def release(self) -> None:
+        """Give the endpoint back, once; whoever waits for it is let in."""
+        if self._released:
+            return
+        self._released = True
+        if self._is_probe:  # it was never sent: the next one may find out
+            self.state.breaker.withdraw()
+        self.state.inflight -= 1
+        self._model.inflight -= 1
+        self.state.line.wake()
 
     def __enter__(self) -> Lease:
-        self.state.inflight += 1
         return self
 
     def __exit__(
@@ -75,27 +247,100 @@ class Lease:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.state.inflight -= 1
+        self.release()
+
+
+def _no_key() -> bytes:
+    return b""
 
 
 class EndpointPool:
-    """The endpoints of one provider; chooses by power of two choices on requests in flight."""
+    """The endpoints that serve one model, and how one of them is chosen."""
 
     def __init__(
-        self, members: Sequence[tuple[Endpoint, EndpointState]], random: Random | None = None
+        self,
+        provider: str,
+        endpoints: Sequence[Endpoint],
+        rules: Rules,
+        model: ModelState,
+        live: LiveState,
+        balancer: Balancer | None = None,
     ) -> None:
-        self.members = tuple(members)
-        self._random = random or Random()  # noqa: S311 - spreads load, guards nothing
+        self.rules = rules
+        self._model = model
+        self._balancer = balancer or balancer_for(rules)
+        self._parts = [(each, _group_of(provider, each, live)) for each in endpoints]
+        self.members: tuple[Member, ...] = ()
+        self.refresh()
 
-    def lease(self, avoid: Collection[EndpointState] = ()) -> Lease:
-        """A lease on the less busy of two endpoints drawn at random.
+    @property
+    def groups(self) -> list[tuple[Endpoint, Group]]:
+        """Those of its endpoints that stand for all addresses of a name."""
+        return [(endpoint, group) for endpoint, group in self._parts if endpoint.resolve_all]
 
-        Endpoints in `avoid` are passed over while there are others.
+    def refresh(self) -> None:
+        """Take up what has changed behind the names; requests under way are not disturbed."""
+        self.members = tuple(
+            member for endpoint, group in self._parts for member in group.members(endpoint)
+        )
+
+    @property
+    def is_reached(self) -> bool:
+        """Whether some endpoint answered its last check; all that are never checked count as such.
+
+        Requests do not matter here: under load they fail for reasons that restarts make worse.
         """
-        candidates = self.members
-        if avoid:
-            candidates = tuple(m for m in candidates if m[1] not in avoid) or candidates
+        checked = self.rules.health.interval_seconds > 0
+        return any(
+            member.state.health is Health.UP
+            or (member.state.health is Health.UNKNOWN and not (checked and member.endpoint.checked))
+            for member in self.members
+        )
+
+    def take(self, avoid: Collection[EndpointState] = (), key: Key = _no_key) -> Lease | None:
+        """A lease on the endpoint that the balance says; None where all that are open are full.
+
+        Endpoints in `avoid`, and busy ones, are passed over while there are others.
+        """
+        limit = self.rules.admission.max_concurrent
+        if limit is not None and self._model.inflight >= limit:
+            return None
+        candidates = self._candidates(avoid)
+        if not candidates:
+            return None
         if len(candidates) == 1:
-            return Lease(*candidates[0])
-        one, other = self._random.sample(candidates, 2)
-        return Lease(*(one if one[1].inflight <= other[1].inflight else other))
+            return Lease(candidates[0], self._model)
+        return Lease(self._balancer.choose(candidates, key), self._model)
+
+    def _candidates(self, avoid: Collection[EndpointState]) -> Sequence[Member]:
+        members: Sequence[Member] = self.members
+        if len(members) > 1:
+            now = monotonic()
+            members = _spared(members, now)
+            members = [m for m in members if m.state not in avoid] or members
+            members = [m for m in members if now >= m.state.busy_until] or members
+        return [member for member in members if not member.is_full]
+
+
+def _group_of(provider: str, endpoint: Endpoint, live: LiveState) -> Group:
+    key = ("addresses", provider, endpoint.url)
+    return live.shared(key, lambda: Group(provider, live))
+
+
+def _is_open(member: Member, now: float) -> bool:
+    healthy = member.state.health in (Health.UP, Health.UNKNOWN)
+    return healthy and member.state.breaker.admits(now)
+
+
+def _spared(members: Sequence[Member], now: float) -> Sequence[Member]:
+    """Those that are open; if checks or faults close more than half, they are not believed.
+
+    A check that fails everywhere is likelier wrong than right, and where nothing works there is
+    nothing to lose.
+    """
+    opened = [member for member in members if _is_open(member, now)]
+    if 2 * len(opened) >= len(members):
+        return opened
+    closed = [member for member in members if member not in opened]
+    closed.sort(key=lambda member: member.state.breaker.open_until)
+    return [*opened, *closed[: (len(members) + 1) // 2 - len(opened)]]

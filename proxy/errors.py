@@ -58,9 +58,11 @@ def client_fault(kind: FaultKind, message: str, *, status: int | None = None) ->
     return Fault(kind=kind, origin="client", message=message, status=status)
 
 
-def proxy_fault(kind: FaultKind, message: str, *, retry_after: float | None = None) -> Fault:
+def proxy_fault(
+    kind: FaultKind, message: str, *, retry_after: float | None = None, status: int | None = None
+) -> Fault:
     """A fault of penstock's own, or of how it is configured or loaded."""
-    return Fault(kind=kind, origin="proxy", message=message, retry_after=retry_after)
+    return Fault(kind, "proxy", message, retry_after=retry_after, status=status)
 
 
 def upstream_fault(kind: FaultKind, message: str, *, code: str | None = None) -> Fault:

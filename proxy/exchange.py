@@ -21,15 +21,15 @@ from parsers.dialects.base import RequestHead
 from parsers.errors import BadPayload
 from parsers.events import Fault, FaultKind
 from proxy.admission import authenticate, read_body
-from proxy.endpoints import Lease
+from proxy.attempts import Asked, Attempts
 from proxy.errors import RequestFailed, client_fault, proxy_fault, status_of
-from proxy.outcome import DRAINED_CODE, Account, Outcome, outcome_of_fault, verdict_of
-from proxy.planning import Ask, plan_for, upstream_body
-from proxy.providers.base import UpstreamCall, UpstreamRequest
+from proxy.outcome import Account, Outcome, outcome_of_fault
+from proxy.planning import Ask, id_line
+from proxy.quota import user_of
 from proxy.registry import Client, Model, Registry
-from proxy.relay import Ending, Plan, Relay, StreamRelay, WholeRelay
+from proxy.relay import Ending
 from proxy.reply import EVENT_STREAM, Reply
-from proxy.service import Service
+from proxy.service import Service, drained_fault
 
 _logger = logging.getLogger(__name__)
 
@@ -39,8 +39,6 @@ _CLOSING = (FaultKind.TOO_LARGE, FaultKind.TIMEOUT, FaultKind.UNAUTHENTICATED)
 # Unique without asking the kernel for randomness on every request.
 _PROCESS_ID = secrets.token_hex(8)
 _COUNTER = count(1)
-
-_NOTHING = UpstreamRequest(b"", b"")
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -54,11 +52,11 @@ class Exchange:
         self._dialect = ask.dialect
         self._ask = ask
         self._registry: Registry = service.registry
-        self._relay: Relay | None = None
+        self._attempts: Attempts | None = None
         self._client: Client | None = None
-        self._body = b""  # as the client sent it, until it is known what to send on
-        self._outgoing = _NOTHING  # what is sent on, until the upstream answers
+        self._body = b""  # as the client sent it, until a model is asked
         self._drained: Fault | None = None
+        self._limits = b""  # what a request too many is told of its user's limit
         self.reply = Reply(request)
         self.account = Account(
             request_id=request_id_of(request),
@@ -70,8 +68,6 @@ class Exchange:
     async def run(self) -> Reply:
         """Answer the request; raises only CancelledError, when the client has gone."""
         self._service.enter(self)
-        if self._service.draining:
-            self.reply.close_after()  # or a client that keeps its connections keeps us too
         try:
             await self._phases()
         except RequestFailed as failure:
@@ -88,19 +84,20 @@ class Exchange:
             self._refuse(proxy_fault(FaultKind.INTERNAL, "internal error"))
         finally:
             self._service.leave(self)
-            self._relay = None  # it holds us: what is freed by counting needs no collector
+            if self._attempts is not None:
+                self._attempts.relay = None  # it holds them: what counting frees needs no collector
         return self.reply
+
+    def be_last(self) -> None:
+        """The proxy leaves: a client that keeps its connections would keep it too."""
+        self.reply.close_after()
 
     def drain(self) -> None:
         """The proxy must go, and will not wait any longer for this request."""
-        fault = Fault(
-            kind=FaultKind.OVERLOADED,
-            origin="proxy",
-            message="the proxy is shutting down",
-            code=DRAINED_CODE,
-        )
-        if self._relay is not None and self._relay.is_answering:
-            self._relay.fail(fault)
+        fault = drained_fault()
+        relay = None if self._attempts is None else self._attempts.relay
+        if relay is not None and relay.is_answering:
+            relay.fail(fault)
         else:  # it still waits for the request, or for a connection
             self._drained = fault
             self._request.task.cancel()
@@ -111,10 +108,10 @@ class Exchange:
         await self._admit()
         head = self._decode()
         model = self._resolve(head)
-        with self._choose(model) as lease:
-            plan = await self._prepare(model, lease, head)
-            del head  # its members are the body, and the answer may take minutes
-            ending = await self._attempt(plan, lease)
+        self._count()
+        attempts = self._attempts = self._attempts_for(head)
+        del head  # its members are the body, and the answer may take minutes
+        ending = await attempts.run(model)
         if ending.fault is not None and not self.reply.started:
             raise RequestFailed(ending.fault)
         self._settle(ending.outcome, ending.fault)
@@ -154,67 +151,27 @@ class Exchange:
         self.account.provider = model.provider.id
         return model
 
-    def _choose(self, model: Model) -> Lease:
-        self.account.phase = "choose"
-        lease = model.pool.lease()
-        self.account.endpoint = lease.endpoint.name
-        return lease
-
-    async def _prepare(self, model: Model, lease: Lease, head: RequestHead) -> Plan:
-        """Decide how to answer, and make the bytes to send."""
-        account = self.account
-        account.phase = "decode"
-        plan = plan_for(self._ask, self._registry, model, lease, head, account.request_id)
-        account.exact = plan.exact is not None
-        body, account.dropped = upstream_body(
-            self._ask, self._registry, model, plan, head, self._body
+    def _attempts_for(self, head: RequestHead) -> Attempts:
+        body, self._body = self._body, b""  # theirs to keep, and to forget
+        return Attempts(
+            self._service,
+            self._registry,
+            Asked(self._ask, head, body, self._request.headers, self._client),
+            self.reply,
+            self.account,
         )
-        self._body = b""  # a prompt may be large, and the answer may take minutes
-        account.phase = "connect"
-        call = UpstreamCall(plan.route, body, plan.stream, account.request_id)
-        self._outgoing = await model.provider.prepare(call, lease.endpoint)
-        return plan
 
-    async def _attempt(self, plan: Plan, lease: Lease) -> Ending:
-        """One call, and once more if a kept connection turns out to have died in the meantime.
-
-        That is safe: the upstream answered nothing, and its own idle limit is why.
-        """
-        ending, stale = await self._call(plan, lease, fresh=False)
-        if stale and ending.unanswered:
-            ending, _ = await self._call(plan, lease, fresh=True)
-        return ending
-
-    async def _call(self, plan: Plan, lease: Lease, *, fresh: bool) -> tuple[Ending, bool]:
-        """How a call ended, and whether it went out on a connection that had served before."""
-        account, service = self.account, self._service
-        kind = StreamRelay if plan.stream else WholeRelay
-        relay = self._relay = kind(plan, self.reply, account, on_answer=self._forget_request)
-        account.attempts += 1
-        service.sweep.add(relay)
-        try:
-            reused = await service.upstream.send(
-                self._outgoing,
-                lease,
-                relay,
-                connect_seconds=min(plan.timeouts.connect_seconds, relay.seconds_left),
-                fresh=fresh,
-            )
-            return await relay.run(), reused
-        except RequestFailed as failure:
-            relay.tick(monotonic())  # the whole request's time may be what ran out
-            relay.fail(failure.fault)
-            return await relay.run(), False
-        finally:
-            service.sweep.discard(relay)
-            relay.abandon()  # whatever brought us here, no connection is left behind
-            ending = relay.ending or Ending(Outcome.CLIENT_GONE)
-            verdict = verdict_of(ending.outcome, ending.fault)
-            service.metrics.count_attempt(account.model, account.endpoint, verdict)
-
-    def _forget_request(self) -> None:
-        """The server answers: what it was sent will not be sent again."""
-        self._outgoing = _NOTHING
+    def _count(self) -> None:
+        """One more of its user's requests today. Raises RequestFailed for one too many."""
+        operation = self._dialect.operation
+        limit = self._registry.config.daily.limit(self.account.client, operation)
+        if not limit:
+            return
+        user = user_of(self._client, self._request.remote)
+        excess = self._service.quotas.take(user, operation, limit)
+        if excess is not None:
+            self._limits = excess.headers
+            raise RequestFailed(excess.fault)
 
     # -- the ends
 
@@ -225,7 +182,9 @@ class Exchange:
             self.reply.cut()
             return
         status = self._dialect.error_status(
-            fault, status_of(fault), streaming=self.account.stream and self._relay is not None
+            fault,
+            status_of(fault),
+            streaming=self._attempts is not None and self._attempts.streamed,
         )
         self.account.status = status
         if fault.origin == "client" and fault.kind in _CLOSING:
@@ -239,20 +198,22 @@ class Exchange:
         self.reply.send(status, headers, self._dialect.encode_error(fault, status))
 
     def _error_headers(self, fault: Fault) -> bytes:
-        lines = b"x-request-id: %b\r\n" % self.account.request_id.encode()
+        lines = b"x-request-id: %b\r\n" % self.account.request_id.encode() + self._limits
+        lines += id_line(self._ask, self.account.request_id)
         if fault.retry_after is not None:
             lines += b"retry-after: %d\r\n" % ceil(fault.retry_after)
-        if self._relay is not None:
-            lines += self._relay.error_headers
+        if self._attempts is not None:
+            lines += self._attempts.error_headers
         return lines
 
     def _abandon(self) -> None:
         """The client has gone, in whatever phase."""
-        if self._relay is None:
+        relay = None if self._attempts is None else self._attempts.relay
+        if relay is None:
             self._settle(Outcome.CLIENT_GONE, None)
             return
-        self._relay.abandon()
-        ending = self._relay.ending or Ending(Outcome.CLIENT_GONE)
+        relay.abandon()
+        ending = relay.ending or Ending(Outcome.CLIENT_GONE)
         self._settle(ending.outcome, ending.fault)
 
     def _settle(self, outcome: Outcome, fault: Fault | None) -> None:

@@ -114,9 +114,12 @@ class Metrics(Collector):
         self.started = 0
         self._tallies: defaultdict[str, Tally] = defaultdict(Tally)
         self._faults: defaultdict[tuple[str, str, str], int] = defaultdict(int)
+        self._retries: defaultdict[str, int] = defaultdict(int)
+        self._fallbacks: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._dropped: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._in_flight: Callable[[], int] = int
         self._endpoints: Callable[[], Iterable[EndpointState]] = tuple
+        self._draining: Callable[[], bool] = bool
         self.reloads = Counter(
             "penstock_config_reloads",
             "Attempts to load the configuration.",
@@ -160,6 +163,10 @@ class Metrics(Collector):
         self._in_flight = requests
         self._endpoints = endpoints
 
+    def watch_drain(self, draining: Callable[[], bool]) -> None:
+        """Read from this whether a drain has begun, at each scrape."""
+        self._draining = draining
+
     def reloaded(self, status: ReloadStatus, warnings: int) -> None:
         """Count an attempt to load the configuration; `warnings` are of the one that serves."""
         self.reloads.labels("success" if status.ok else "failure").inc()
@@ -172,6 +179,14 @@ class Metrics(Collector):
     def count_attempt(self, model: str, endpoint: str, verdict: str) -> None:
         """Count a call to a model server."""
         self._tallies[model].attempts[endpoint, verdict] += 1
+
+    def count_retry(self, model: str) -> None:
+        """Count a call that is made again."""
+        self._retries[model] += 1
+
+    def count_fallback(self, model: str, other: str) -> None:
+        """Count a request that another model is asked in the place of this one."""
+        self._fallbacks[model, other] += 1
 
     def count(self, account: Account) -> None:
         """Count a request that has ended; called once for each."""
@@ -231,6 +246,18 @@ class Metrics(Collector):
             list(self._faults.items()),
         )
         yield _counter(
+            "penstock_retries",
+            "Calls made again at another endpoint, before the client's first byte.",
+            ("model",),
+            [((model,), n) for model, n in list(self._retries.items())],
+        )
+        yield _counter(
+            "penstock_fallbacks",
+            "Requests for which another model was asked in a model's place.",
+            ("model", "asked"),
+            list(self._fallbacks.items()),
+        )
+        yield _counter(
             "penstock_dropped_fields",
             "Hints in requests that a model server has no word for, by the client's dialect.",
             ("dialect", "field"),
@@ -238,6 +265,9 @@ class Metrics(Collector):
         )
         yield GaugeMetricFamily(
             "penstock_requests_in_flight", "Requests not yet ended.", value=self._in_flight()
+        )
+        yield GaugeMetricFamily(
+            "penstock_draining", "1 once a drain has begun, else 0.", value=self._draining()
         )
         yield self._endpoint_gauge()
 

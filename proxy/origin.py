@@ -26,6 +26,7 @@ class Origin(msgspec.Struct, frozen=True):
     port: int
     authority: str
     uds: str | None = None  # the path of a unix socket; None: TCP
+    address: str | None = None  # where to connect instead of where the host's name leads
     path: str = ""
 
 

@@ -31,6 +31,7 @@ class Outcome(StrEnum):
     TOOL_CALLS = "tool_calls"
     FILTERED = "filtered"
     REJECTED = "rejected"  # refused for what it asked or who asked, here or upstream
+    SHED = "shed"  # refused here because there was too much to do
     UPSTREAM_ERROR = "upstream_error"
     TRUNCATED = "truncated"
     TIMEOUT_CONNECT = "timeout_connect"
@@ -70,6 +71,8 @@ _REFUSALS = frozenset(
 
 DRAINED_CODE = "drained"
 
+_OF_OURS = {FaultKind.INTERNAL: Outcome.INTERNAL_ERROR, FaultKind.OVERLOADED: Outcome.SHED}
+
 _BUSY = frozenset({FaultKind.OVERLOADED, FaultKind.RATE_LIMITED, FaultKind.QUOTA_EXCEEDED})
 
 
@@ -86,26 +89,43 @@ def outcome_of_fault(fault: Fault) -> Outcome:
         return Outcome.DRAINED
     if fault.kind is FaultKind.TRUNCATED:
         return Outcome.TRUNCATED
-    if fault.kind is FaultKind.INTERNAL and fault.origin == "proxy":
-        return Outcome.INTERNAL_ERROR
+    if fault.origin == "proxy":
+        return _OF_OURS.get(fault.kind, Outcome.REJECTED)
     if fault.origin != "upstream" or fault.kind in _REFUSALS:
         return Outcome.REJECTED
     return Outcome.UPSTREAM_ERROR
 
 
-def verdict_of(outcome: Outcome, fault: Fault | None) -> str:
-    """What an attempt says of its endpoint.
+class Verdict(StrEnum):
+    """What an attempt says of its endpoint."""
 
-    Blame is fair: what the caller did is `refused`, a full queue is `busy`, only the rest is a
-    `fault`.
-    """
-    if outcome in (Outcome.CLIENT_GONE, Outcome.DRAINED):
-        return "cancelled"
+    SUCCESS = "success"
+    BUSY = "busy"  # it is alive, and has enough to do
+    REFUSED = "refused"  # it is alive, and did not like the request, or our key
+    FAULT = "fault"  # a reset, a truncation, a timeout, nonsense, a failure of its own
+    CANCELLED = "cancelled"  # nothing: we went away first
+
+
+_FAULTS = frozenset(
+    {
+        FaultKind.UNREACHABLE,
+        FaultKind.TIMEOUT,
+        FaultKind.TRUNCATED,
+        FaultKind.PROTOCOL,
+        FaultKind.UPSTREAM,
+    }
+)
+
+
+def verdict_of(outcome: Outcome, fault: Fault | None) -> Verdict:
+    """What an attempt says of its endpoint: only what is its own doing is held against it."""
     if outcome.is_success:
-        return "success"
-    if fault is not None and fault.kind in _BUSY:
-        return "busy"
-    return "refused" if outcome is Outcome.REJECTED else "fault"
+        return Verdict.SUCCESS
+    if fault is None or outcome in (Outcome.CLIENT_GONE, Outcome.DRAINED, Outcome.INTERNAL_ERROR):
+        return Verdict.CANCELLED
+    if fault.kind in _BUSY:
+        return Verdict.BUSY
+    return Verdict.FAULT if fault.kind in _FAULTS else Verdict.REFUSED
 
 
 _TIMEOUTS = frozenset(f"timeout_{clock}" for clock in Clock)
@@ -151,6 +171,12 @@ class Account(msgspec.Struct):
     first_token: float | None = None
     last_token: float | None = None
     contents: int = 0  # events with visible content
+    queue_seconds: float = 0.0  # waiting for room at an endpoint
+    connect_seconds: float = 0.0  # waiting for a connection
+    sent_at: float | None = None  # when a model server was last asked
+    reader_seconds: float = 0.0  # waiting for a client that reads slowly
+    lag_seconds: float = 0.0  # how late the event loop was, all in all, while it ran
+    wasted: int = 0  # events with content that were made for nobody
     dropped: tuple[str, ...] = ()  # hints that the model server was not told
     usage: Usage | None = None
     bytes_in: int = 0
@@ -166,6 +192,24 @@ class Account(msgspec.Struct):
             self.outcome = outcome
             self.fault = fault
             self.ended = now
+
+    @property
+    def prefill_seconds(self) -> float | None:
+        """From the request's last leaving for a model server to its first token.
+
+        Of an answer that is not streamed, to its end. None where nothing came.
+        """
+        if self.sent_at is None:
+            return None
+        until = self.first_token if self.stream else self.ended
+        return None if until is None else max(until - self.sent_at, 0.0)
+
+    @property
+    def decode_seconds(self) -> float | None:
+        """From the first token to the last, but for the time that a slow reader took."""
+        if not self.stream or self.first_token is None or self.last_token is None:
+            return None
+        return max(self.last_token - self.first_token - self.reader_seconds, 0.0)
 
     @property
     def usage_source(self) -> str:

@@ -5,7 +5,7 @@ Everything here decides and nothing waits.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import TypeAlias
 
@@ -31,11 +31,14 @@ from proxy.relay import Plan
 
 # On the exact path an answer keeps the name that the upstream gave it.
 _UPSTREAMS_OWN = Identity("", 0, "")
+_MAX_HEADER_CHARS = 1024  # of a client's header that is passed on
 
 # Finds the model that a request means. Raises RequestFailed.
 Resolve: TypeAlias = Callable[[Registry, RequestHead], Model]
 # A request with what its surface adds once the model is known; never on the exact path.
 Complete: TypeAlias = Callable[[Registry, Request, Model], Request]
+# The dialect of an answer by this model; of the same name and operation as the request's.
+AnswersIn: TypeAlias = Callable[[Model], ClientDialect]
 
 
 class Ask(msgspec.Struct, frozen=True):
@@ -48,7 +51,9 @@ class Ask(msgspec.Struct, frozen=True):
     total_seconds: float | None = None  # the client's own limit; None: the configured one
     resolve: Resolve | None = None  # None: by any spelling of the name
     complete: Complete | None = None
+    answers_in: AnswersIn | None = None  # None: `dialect`
     exact: ExactDialect | None = None  # `dialect`, where the upstream's bytes may be the answer
+    id_header: bytes = b""  # where its clients look for the request's id, beside x-request-id
 
 
 def plan_for(
@@ -60,15 +65,17 @@ def plan_for(
         raise RequestFailed(_invalid(f'the model "{model.label}" does no {ask.dialect.operation}'))
     exact = ask.exact if _is_exact(ask, model, route) else None
     return Plan(
-        client=ask.dialect,
+        client=ask.dialect if ask.answers_in is None else ask.answers_in(model),
         route=route,
         identity=_identity(request_id, model) if exact is None else _UPSTREAMS_OWN,
         exact=exact,
         stream=head.stream,
         include_usage=head.include_usage or not model.provider.asks_usage,
-        timeouts=_timeouts(registry.timeouts, ask.total_seconds),
+        timeouts=_timeouts(model.pool.rules.timeouts, ask.total_seconds),
         limits=registry.limits,
-        hidden=_secrets_of(model, lease),
+        keep_alive=model.pool.rules.keep_alive,
+        headers=id_line(ask, request_id),
+        hidden=_secrets_of(registry, model, lease),
     )
 
 
@@ -95,12 +102,39 @@ def upstream_body(
         )
         if ask.complete is not None:
             request = ask.complete(registry, request, model)
+        if plan.route.needs_limit:
+            request = _limited(request, model)
         request, lost = policy.settle(request, dialect.spoken, dialect.name)
         return dialect.encode_request(request, model.upstream_name), lost
     except BadPayload as error:
         raise RequestFailed(_invalid(str(error))) from error
     except Untranslatable as error:
         raise RequestFailed(_invalid(str(error.named(ask.dialect.words)))) from error
+
+
+def id_line(ask: Ask, request_id: str) -> bytes:
+    """The header line that names a request as its clients expect; empty if x-request-id does."""
+    return b"%b: %b\r\n" % (ask.id_header, request_id.encode()) if ask.id_header else b""
+
+
+def passed_headers(plan: Plan, headers: Mapping[str, str]) -> bytes:
+    """Those of the client's headers that a server of its own dialect gets to see, as lines."""
+    if plan.exact is None:
+        return b""
+    lines = b""
+    for name in plan.route.client_headers:
+        value = headers.get(name, "")
+        if value and value.isascii() and value.isprintable() and len(value) <= _MAX_HEADER_CHARS:
+            lines += f"{name}: {value}\r\n".encode()
+    return lines
+
+
+def _limited(request: Request, model: Model) -> Request:
+    """The request with a limit for its answer: the model's, where the client named none."""
+    if request.sampling.max_tokens is not None:
+        return request
+    sampling = msgspec.structs.replace(request.sampling, max_tokens=model.max_output_tokens)
+    return msgspec.structs.replace(request, sampling=sampling)
 
 
 def _is_exact(ask: Ask, model: Model, route: Route) -> bool:
@@ -124,9 +158,11 @@ def _timeouts(configured: Timeouts, total_seconds: float | None) -> Timeouts:
     )
 
 
-def _secrets_of(model: Model, lease: Lease) -> tuple[str, ...]:
+def _secrets_of(registry: Registry, model: Model, lease: Lease) -> tuple[str, ...]:
     """What the upstream is sent and the client must not see."""
-    secrets = model.provider.secrets_for(lease.endpoint)
+    secrets = registry.config.hidden.of(model.provider.id) + model.provider.secrets_for(
+        lease.endpoint
+    )
     return (model.upstream_name, *secrets) if model.hides_name else secrets
 
 

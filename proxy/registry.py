@@ -19,9 +19,10 @@ from proxy.config.load import Config, load
 from proxy.config.modelconfig import ModelConfig, ProviderConfig
 from proxy.config.modelref import ModelRef
 from proxy.config.problems import Problems
+from proxy.config.rules import Rules
 from proxy.config.schema import Limits, Listen, Timeouts
 from proxy.config.secrets import SecretFiles
-from proxy.endpoints import EndpointPool, LiveState
+from proxy.endpoints import EndpointPool, LiveState, ProviderState
 from proxy.errors import RequestFailed, client_fault
 from proxy.providers import PROVIDERS
 from proxy.providers.base import Provider
@@ -43,6 +44,7 @@ class Model(msgspec.Struct, frozen=True, eq=False):
     max_output_tokens: int
     provider: Provider
     pool: EndpointPool
+    shared: ProviderState  # the budget of retries, and the line of those that wait
     config: ModelConfig  # all that the file says of it; parts of it are secret
 
 
@@ -52,6 +54,7 @@ class Client(msgspec.Struct, frozen=True):
     name: str
     key_digest: bytes
     models: frozenset[str] | None = None
+    priority: int = 0  # higher goes first where requests wait
 
     def may_use(self, model: Model) -> bool:
         """Whether this client was given the model."""
@@ -76,6 +79,17 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
     listen: Listen  # read once, at the start
     config: Config  # what all this was built from; parts of it are secret
     warnings: tuple[str, ...] = ()
+
+    @property
+    def unready(self) -> tuple[str, ...]:
+        """The models for want of which the readiness policy says no; none where it says yes."""
+        policy = self.config.site.penstock.readiness
+        if policy == "config":
+            return ()
+        unreached = tuple(
+            label for label, model in self.models.items() if not model.pool.is_reached
+        )
+        return () if policy == "any" and len(unreached) < len(self.models) else unreached
 
     @property
     def secrets(self) -> SecretFiles:
@@ -118,10 +132,9 @@ def build(data: bytes, generation: int, live: LiveState) -> Registry:
     problem of the file.
     """
     config = load(data, kinds=tuple(PROVIDERS), check_provider=check_provider)
-    providers = {each.id: _provider(each, config.problems()) for each in config.providers}
-    pools = {each.id: _pool(each, live) for each in providers.values()}
+    providers = {each.id: _provider(each, config.problems(), live) for each in config.providers}
     models = {
-        each.ref: _model(each, providers[each.ref.provider], pools[each.ref.provider])
+        each.ref: _model(each, providers[each.ref.provider], config.model_rules(each.ref), live)
         for each in config.models
     }
     return Registry(
@@ -138,20 +151,15 @@ def build(data: bytes, generation: int, live: LiveState) -> Registry:
     )
 
 
-def _provider(config: ProviderConfig, problems: Problems) -> Provider:
+def _provider(config: ProviderConfig, problems: Problems, live: LiveState) -> Provider:
     kind = PROVIDERS[config.kind]
     settings = decode_strict(config.settings, kind.settings, config.path, problems)
     problems.raise_any()  # cannot happen: `load` has looked
-    return kind.build(config, settings)
+    return kind.build(config, settings).sharing(live)
 
 
-def _pool(provider: Provider, live: LiveState) -> EndpointPool:
-    return EndpointPool(
-        [(endpoint, live.state_of(provider.id, endpoint)) for endpoint in provider.endpoints]
-    )
-
-
-def _model(config: ModelConfig, provider: Provider, pool: EndpointPool) -> Model:
+def _model(config: ModelConfig, provider: Provider, rules: Rules, live: LiveState) -> Model:
+    shared = live.of_provider(provider.id)
     return Model(
         ref=config.ref,
         label=str(config.ref),
@@ -162,7 +170,10 @@ def _model(config: ModelConfig, provider: Provider, pool: EndpointPool) -> Model
         max_input_tokens=config.limits.max_input_tokens,
         max_output_tokens=config.limits.max_output_tokens,
         provider=provider.for_model(config),
-        pool=pool,
+        pool=EndpointPool(
+            provider.id, provider.endpoints, rules, live.of_model(str(config.ref)), live
+        ),
+        shared=shared,
         config=config,
     )
 
@@ -177,5 +188,5 @@ def _clients(config: Config) -> dict[bytes, Client]:
     for each in config.clients:
         digest = key_digest(each.key.reveal())
         models = None if each.models is None else frozenset(map(str, each.models))
-        clients[digest] = Client(each.name, digest, models)
+        clients[digest] = Client(each.name, digest, models, each.priority)
     return clients

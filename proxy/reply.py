@@ -19,9 +19,10 @@ from aiohttp.abc import AbstractStreamWriter
 
 # aiohttp's transports tell their protocol to pause above this; `drain` waits for the opposite.
 HIGH_WATER_BYTES = 64 * 1024
-SLOW_READER_SECONDS = 60.0  # how long a client may take to make room for the next write
+SLOW_READER_SECONDS = 30.0  # how long a client may take to make room for the next write
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
+_REASONS[529] = b"Overloaded"  # Anthropic's own
 _STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in _REASONS.items()}
 EVENT_STREAM = (
     b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"

@@ -6,16 +6,22 @@ One per process, made by `app`. It knows which requests run, so that a drain can
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from functools import partial
+from time import monotonic
 from typing import Protocol
+
+from msgspec.structs import replace
 
 from parsers.events import Fault, FaultKind
 from proxy.clocks import Sweep
+from proxy.drain import RETRY_AFTER_SECONDS, Drain
 from proxy.endpoints import LiveState
 from proxy.errors import RequestFailed, proxy_fault
 from proxy.log import Log
 from proxy.metrics import Metrics
-from proxy.outcome import Account, Outcome
+from proxy.outcome import DRAINED_CODE, Account, Outcome
+from proxy.quota import Quotas
 from proxy.registry import Registry
 from proxy.reload import Reloader
 from proxy.upstream import Upstream
@@ -28,15 +34,26 @@ class Running(Protocol):
     def account(self) -> Account:
         """Its account."""
 
+    def be_last(self) -> None:
+        """Let no other request follow on the same connection."""
+
     def drain(self) -> None:
         """End now, and tell the client so."""
 
 
 class Service:
-    """The shared parts, and the door that every request goes in and out by."""
+    """The shared parts, and the door that every request goes in and out by.
+
+    `drain_seconds` is how long requests may go on in a drain; None: as the configuration says.
+    """
 
     def __init__(
-        self, reloader: Reloader[Registry], live: LiveState, metrics: Metrics, log: Log
+        self,
+        reloader: Reloader[Registry],
+        live: LiveState,
+        metrics: Metrics,
+        log: Log,
+        drain_seconds: float | None = None,
     ) -> None:
         self.reloader = reloader
         self.live = live
@@ -44,19 +61,36 @@ class Service:
         self.log = log
         self.upstream = Upstream()
         self.sweep = Sweep()
-        self.draining = False
+        self.quotas = Quotas()
+        self.leaving: Drain | None = None  # None: it stays
+        self._drain_seconds = drain_seconds
+        self._drain_begun = asyncio.Event()
+        self._all_told = False
         self._running: set[Running] = set()
         self._empty = asyncio.Event()
         self._empty.set()
         metrics.watch_inflight(lambda: len(self._running), live.states)
+        metrics.watch_drain(lambda: self.draining)
 
     @property
     def registry(self) -> Registry:
         """The registry for a request that comes now."""
         return self.reloader.current
 
+    @property
+    def in_flight(self) -> int:
+        """How many requests run."""
+        return len(self._running)
+
+    @property
+    def draining(self) -> bool:
+        """Whether a drain has begun."""
+        return self.leaving is not None
+
     def check_room(self) -> None:
         """Raise RequestFailed if no request may enter now; the asking one is counted already."""
+        if self.leaving is not None and self.leaving.refuses(monotonic()):
+            raise RequestFailed(drained_fault())
         if len(self._running) > self.registry.limits.max_concurrent_requests:
             message = "the proxy serves as many requests as it may"
             raise RequestFailed(proxy_fault(FaultKind.OVERLOADED, message, retry_after=1))
@@ -64,26 +98,66 @@ class Service:
     def enter(self, running: Running) -> None:
         """A request came in."""
         self.metrics.started += 1
+        running.account.lag_seconds = -self.sweep.lag_seconds
         self._running.add(running)
         self._empty.clear()
+        if self.leaving is not None:
+            running.be_last()
 
     def leave(self, running: Running) -> None:
         """A request has ended: balance its books."""
         self._running.discard(running)
+        running.account.lag_seconds += self.sweep.lag_seconds
         if not self._running:
             self._empty.set()
         self.metrics.count(running.account)
         self.log.write_later("request", partial(log_fields, running.account))
 
-    async def drain(self, seconds: float) -> None:
-        """Wait until nothing runs; end what still does after this time."""
-        self.draining = True
+    def begin_drain(self, reason: str, seconds: float | None = None) -> Drain:
+        """The drain that has begun, or begins now; `seconds` None: it takes what it is set to."""
+        if self.leaving is None:
+            rules = self.registry.config.site.penstock.drain
+            if seconds is None:
+                seconds = self._drain_seconds
+            if seconds is None:
+                seconds = rules.deadline_seconds
+            now = datetime.now(UTC)
+            self.leaving = Drain(reason, now, monotonic(), rules.grace_seconds, seconds)
+            self.log.write("draining", reason=reason, seconds=seconds, in_flight=self.in_flight)
+            self._drain_begun.set()
+            for running in self._running:
+                running.be_last()
+        return self.leaving
+
+    async def run_drain(self) -> None:
+        """Once a drain has begun: wait for its deadline, end what still runs."""
+        await self._drain_begun.wait()
+        assert self.leaving is not None  # noqa: S101 - it has begun
+        await asyncio.sleep(self.leaving.seconds_left(monotonic()))
+        self._end_all()
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Drain: wait until nothing runs, end what still does at the deadline."""
+        drain = self.begin_drain("stop", seconds)
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(drain.seconds_left(monotonic())):
                 await self._empty.wait()
         except TimeoutError:
+            self._end_all()
+
+    def _end_all(self) -> None:
+        """End what runs, and once: nothing new can have come in since."""
+        if not self._all_told:
+            self._all_told = True
             for running in tuple(self._running):
                 running.drain()
+
+
+def drained_fault() -> Fault:
+    """What a request is told for which penstock does not stay."""
+    message = "the proxy is shutting down"
+    fault = proxy_fault(FaultKind.OVERLOADED, message, retry_after=RETRY_AFTER_SECONDS)
+    return replace(fault, code=DRAINED_CODE)
 
 
 def log_fields(account: Account) -> dict[str, object]:
@@ -108,6 +182,9 @@ def log_fields(account: Account) -> dict[str, object]:
         "bytes_out": account.bytes_out,
         "usage": account.usage_source,
     }
+    fields["time"] = {name: round(value, 6) for name, value in time_split(account) if value}
+    if account.wasted:
+        fields["wasted"] = account.wasted
     if account.dropped:
         fields["dropped"] = list(account.dropped)
     if account.first_token is not None:
@@ -120,6 +197,18 @@ def log_fields(account: Account) -> dict[str, object]:
     if fault is not None:
         fields["fault"] = fault_fields(fault)
     return fields
+
+
+def time_split(account: Account) -> tuple[tuple[str, float | None], ...]:
+    """Where a request's time went, in seconds; None where it did not come to that."""
+    return (
+        ("queue", account.queue_seconds),
+        ("connect", account.connect_seconds),
+        ("prefill", account.prefill_seconds),
+        ("decode", account.decode_seconds),
+        ("slow_reader", account.reader_seconds),
+        ("loop_lag", account.lag_seconds),
+    )
 
 
 def fault_fields(fault: Fault) -> dict[str, object]:

@@ -8,15 +8,18 @@ from time import monotonic
 from typing import Protocol
 from weakref import WeakKeyDictionary, finalize
 
+import msgspec
+
 from parsers.events import FaultKind
 from proxy.endpoints import EndpointState, Lease
 from proxy.errors import RequestFailed, upstream_fault
-from proxy.origin import parse_origin
+from proxy.origin import Origin, parse_origin
 from proxy.outcome import Clock, timeout_fault
 from proxy.providers.base import UpstreamRequest
-from proxy.transport import Connection, Pool, Receiver, TransportError, client_tls
+from proxy.transport import Connection, Pool, Receiver, ResponseHead, TransportError, client_tls
 
 SWEEP_SECONDS = 1.0
+_MAX_FETCHED_BYTES = 64 * 1024
 
 
 class Attempt(Receiver, Protocol):
@@ -55,6 +58,23 @@ class Upstream:
         connection.send(request.head, request.body, attempt)
         return connection.reused
 
+    async def fetch(self, head: bytes, state: EndpointState, *, seconds: float) -> Fetched:
+        """The answer to a request without a body, its first bytes only.
+
+        Raises TransportError where there is none in time.
+        """
+        fetching = _Fetching()
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._pool_of(state).acquire(fresh=True)
+                try:
+                    connection.send(head, b"", fetching)
+                    return await fetching.done
+                finally:
+                    connection.abort()
+        except TimeoutError:
+            raise TransportError("timeout", "no answer in time") from None
+
     async def run(self) -> None:
         """Close idle connections in time, until cancelled."""
         while True:
@@ -71,7 +91,7 @@ class Upstream:
     def _pool_of(self, state: EndpointState) -> Pool:
         pool = self._pools.get(state)
         if pool is None:
-            pool = self._pools[state] = Pool(parse_origin(state.url), tls=self._tls_context())
+            pool = self._pools[state] = Pool(_origin_of(state), tls=self._tls_context())
             finalize(state, _close_soon, pool, asyncio.get_running_loop())
         return pool
 
@@ -79,6 +99,43 @@ class Upstream:
         if self._tls is None:
             self._tls = client_tls()
         return self._tls
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """A small answer."""
+
+    status: int
+    body: bytes
+
+
+class _Fetching:
+    """Receives a small answer; what is too large is cut."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
+        self._status = 0
+        self._body = bytearray()
+
+    def on_head(self, head: ResponseHead) -> None:
+        """The status."""
+        self._status = head.status
+
+    def on_data(self, data: bytes) -> None:
+        """More of the body."""
+        self._body += data[: _MAX_FETCHED_BYTES - len(self._body)]
+
+    def on_end(self, error: TransportError | None) -> None:
+        """All of it, or the error."""
+        if self.done.done():
+            return
+        if error is None:
+            self.done.set_result(Fetched(self._status, bytes(self._body)))
+        else:
+            self.done.set_exception(error)
+
+
+def _origin_of(state: EndpointState) -> Origin:
+    return msgspec.structs.replace(parse_origin(state.url), address=state.address)
 
 
 def _close_soon(pool: Pool, loop: asyncio.AbstractEventLoop) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from parsers.dialects.base import UpstreamDialect
+from parsers.dialects.base import UpstreamDialect, refusal_of
 from parsers.events import (
     TERMINAL,
     VISIBLE,
@@ -158,7 +158,8 @@ def _cut(body: bytes, sizes: list[int]) -> list[bytes]:
 def play(case: Case, dialect: UpstreamDialect, pieces: list[bytes]) -> list[StreamEvent]:
     """What the dialect makes of the case, by the road that the exchange would take."""
     if case.http.status >= 400:
-        return [Failed(dialect.decode_error(case.http.status, case.body))]
+        headers = {name.encode(): value.encode() for name, value in case.http.headers.items()}
+        return [Failed(refusal_of(dialect, case.http.status, headers, case.body))]
     if not case.streamed:
         return dialect.decode_body(case.body)
     return replay(dialect, pieces)

@@ -60,7 +60,8 @@ def config_for(
             ],
             "defaultModels": {"chat": MODEL, "fastChat": MODEL, "codeCompletion": MODEL},
         },
-        "penstock": dict(penstock or {}),
+        # Checks would come between what a test scripts.
+        "penstock": {"health": {"intervalSeconds": 0}, **(penstock or {})},
     }
 
 
@@ -117,6 +118,10 @@ class Proxy:
         """A GET."""
         return self._session.get(self.url + path, **kwargs)
 
+    def get_admin(self, path: str, **kwargs: Any) -> Any:
+        """A GET on the admin listener."""
+        return self._session.get(self.admin_url + path, **kwargs)
+
     async def ask(self, path: str, body: object, **kwargs: Any) -> tuple[int, bytes]:
         """Status and whole body of a POST."""
         async with self.post(path, body, **kwargs) as response:
@@ -137,6 +142,11 @@ class Proxy:
         self.config.write_bytes(msgspec.json.encode(config))
         async with self._session.post(self.admin_url + "/reload") as response:
             return response.status
+
+    def written(self) -> bytes:
+        """The log so far."""
+        self.service.log.flush()
+        return self._log.getvalue()
 
     def lines(self) -> list[Line]:
         """The log lines of requests so far; those ended are all there."""

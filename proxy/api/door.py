@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import hdrs, web
 
 from parsers.chat import Operation
+from parsers.dialects.anthropic import ANTHROPIC
 from parsers.dialects.base import ClientDialect
 from parsers.dialects.openai import OPENAI_CHAT
 from parsers.dialects.sourcegraph import dialect_for
@@ -44,8 +45,9 @@ class Route(msgspec.Struct, frozen=True):
 class Door:
     """The handler of all requests of one listener."""
 
-    def __init__(self, routes: Iterable[Route]) -> None:
+    def __init__(self, routes: Iterable[Route], leaving: Callable[[], bool] = bool) -> None:
         routes = tuple(routes)
+        self._leaving = leaving  # then no connection is kept after its answer
         self._exact = _by_path(route for route in routes if _REF not in route.path)
         self._patterns = [
             (_pattern(path), handlers)
@@ -65,9 +67,12 @@ class Door:
         if handler is None:
             return _lost(request, handlers)
         try:
-            return await handler(request, ref)
+            answer = await handler(request, ref)
         except RequestFailed as failure:
-            return _refusal(request, failure.fault)
+            answer = _refusal(request, failure.fault)
+        if self._leaving():
+            answer.force_close()
+        return answer
 
     def _matched(self, path: str) -> tuple[dict[str, Handler], str]:
         handlers = self._exact.get(path)
@@ -107,7 +112,7 @@ def _lost(request: web.BaseRequest, handlers: dict[str, Handler]) -> web.Respons
 
 
 def _refusal(request: web.BaseRequest, fault: Fault, *, close: bool = False) -> web.Response:
-    dialect = _dialect_of(request.path)
+    dialect = _dialect_of(request)
     status = status_of(fault)
     headers = {hdrs.CONTENT_TYPE: dialect.error_content_type}
     answer = web.Response(body=dialect.encode_error(fault, status), status=status, headers=headers)
@@ -116,7 +121,17 @@ def _refusal(request: web.BaseRequest, fault: Fault, *, close: bool = False) -> 
     return answer
 
 
-def _dialect_of(path: str) -> ClientDialect:
+def speaks_anthropic(request: web.BaseRequest) -> bool:
+    """Whether a request for what both vendors have is one of Anthropic's clients."""
+    return "anthropic-version" in request.headers
+
+
+def _dialect_of(request: web.BaseRequest) -> ClientDialect:
+    path = request.path
+    if path.startswith("/v1/messages") or (
+        path.startswith("/v1/models") and speaks_anthropic(request)
+    ):
+        return ANTHROPIC
     if path.startswith(("/v1", "/.api/llm/")):
         return OPENAI_CHAT
     return _SOURCEGRAPH if path.startswith("/.api/") else TGI

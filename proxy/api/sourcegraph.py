@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import re
 from functools import partial
 
 import msgspec
 from aiohttp import hdrs, web
 
-from parsers.chat import ChatRequest, Operation, Request
+from parsers.chat import ChatRequest, Operation, Reasoning, Request
 from parsers.dialects.base import RequestHead
 from parsers.dialects.sourcegraph import (
+    SourcegraphDialect,
     dialect_for,
     instructed,
     rewritten,
@@ -20,6 +19,7 @@ from parsers.dialects.sourcegraph import (
 from parsers.events import Fault, FaultKind
 from proxy.api.door import Handler, Route
 from proxy.api.knobs import with_knobs
+from proxy.api.sourcegraph_head import head_of
 from proxy.api.sourcegraph_models import client_config, supported_models
 from proxy.api.surface import client_of
 from proxy.config.modelref import UnknownModel, choose
@@ -28,14 +28,6 @@ from proxy.exchange import Exchange
 from proxy.planning import Ask
 from proxy.registry import Model, Registry
 from proxy.service import Service
-
-_logger = logging.getLogger(__name__)
-
-_MILLISECONDS = re.compile(r"[+-]?[0-9]{1,12}")
-_API_VERSION = re.compile(r"[1-9]")
-_UNSUPPORTED_VERSION = client_fault(
-    FaultKind.INVALID_REQUEST, "Unsupported API Version (Please update your client)", status=406
-)
 
 # Whose models refuse the conversations of old clients (sourcegraph.md 3.4).
 _ANTHROPIC_KINDS = frozenset({"anthropic", "awsBedrock"})
@@ -86,38 +78,19 @@ def completions(service: Service, operation: Operation) -> Handler:
     """A handler for one of the two completion routes."""
 
     async def handler(request: web.BaseRequest, _: str) -> web.StreamResponse:
-        version, refusal = _api_version(request)
+        head = head_of(request, service.registry.config)
+        dialect = dialect_for(operation, head.version)
         ask = Ask(
-            dialect_for(operation, version),
-            refusal=refusal,
-            total_seconds=_timeout_seconds(request),
+            dialect,
+            refusal=head.refusal,
+            total_seconds=head.total_seconds,
             resolve=partial(resolve, operation=operation),
-            complete=partial(complete, rewrites=version is None),
+            complete=partial(complete, rewrites=head.version is None),
+            answers_in=partial(naming, dialect),
         )
         return await Exchange(service, request, ask).run()
 
     return handler
-
-
-def _api_version(request: web.BaseRequest) -> tuple[int | None, Fault | None]:
-    """The version a client speaks; None where it names none, which is the oldest."""
-    text = request.query.get("api-version", "")
-    if not text:
-        return None, None
-    if _API_VERSION.fullmatch(text) is None:
-        return None, _UNSUPPORTED_VERSION
-    return int(text), None
-
-
-def _timeout_seconds(request: web.BaseRequest) -> float | None:
-    """The limit of `X-Timeout-Ms` as sent: the plan keeps it within the configured range (B-21)."""
-    text = request.headers.get("X-Timeout-Ms")
-    if text is None:
-        return None
-    if _MILLISECONDS.fullmatch(text) is None:
-        _logger.warning("a request's X-Timeout-Ms is not an integer")
-        return None
-    return int(text) / 1000
 
 
 def resolve(registry: Registry, head: RequestHead, *, operation: Operation) -> Model:
@@ -133,6 +106,12 @@ def resolve(registry: Registry, head: RequestHead, *, operation: Operation) -> M
     if ref not in (defaults.of(operation), fast):
         check_capability(model, operation)
     return model
+
+
+def naming(dialect: SourcegraphDialect, model: Model) -> SourcegraphDialect:
+    """The dialect with what an answer may call the model besides its reference."""
+    name = None if model.hides_name else model.upstream_name
+    return msgspec.structs.replace(dialect, upstream_name=name)
 
 
 def check_capability(model: Model, operation: Operation) -> None:
@@ -158,8 +137,16 @@ def complete(registry: Registry, request: Request, model: Model, *, rewrites: bo
         else:
             messages = without_open_turn(request.messages)
         messages = instructed(messages, registry.config.system_pre_instruction)
-        request = msgspec.structs.replace(request, messages=messages)
+        request = with_effort(msgspec.structs.replace(request, messages=messages), model)
     if model.provider.kind != "fireworks":  # all others never heard of them (3.3)
         sampling = msgspec.structs.replace(request.sampling, logprobs=None)
         request = msgspec.structs.replace(request, sampling=sampling)
     return with_knobs(request, model)
+
+
+def with_effort(request: ChatRequest, model: Model) -> ChatRequest:
+    """The request, thinking as long as the file says of its model where it says nothing itself."""
+    effort = model.config.settings.reasoning_effort
+    if not effort or request.reasoning is not None:
+        return request
+    return msgspec.structs.replace(request, reasoning=Reasoning(effort=effort))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from parsers.chat import Operation, Request
+from parsers.chat import ChatRequest, Operation, Request
 from parsers.dialects.base import RequestHead
 from parsers.dialects.openai import OPENAI_CHAT
 from parsers.events import FaultKind
@@ -12,6 +12,8 @@ from proxy.api.door import Handler, Route
 from proxy.api.knobs import with_knobs
 from proxy.api.openai import entry
 from proxy.api.sourcegraph import resolve as resolve_name
+from proxy.api.sourcegraph import with_effort
+from proxy.api.sourcegraph_head import check_enabled
 from proxy.api.surface import client_of, json_answer, visible_models
 from proxy.config.modelref import BadModelRef, ModelRef
 from proxy.errors import RequestFailed, client_fault
@@ -55,16 +57,19 @@ def chat(service: Service) -> Handler:
     Never the exact path: answers name the model as it was asked for (3.10), which may be all that
     a client is to know of it.
     """
-    ask = Ask(OPENAI_CHAT, resolve=resolve, complete=complete)
 
     async def handler(request: web.BaseRequest, _: str) -> web.StreamResponse:
+        refusal = check_enabled(service.registry.config)
+        ask = Ask(OPENAI_CHAT, refusal=refusal, resolve=resolve, complete=complete)
         return await Exchange(service, request, ask).run()
 
     return handler
 
 
 def complete(_: Registry, request: Request, model: Model) -> Request:
-    """The request with what the model's knobs say and the client did not."""
+    """The request with what the file says of its model and the client did not."""
+    if isinstance(request, ChatRequest):
+        request = with_effort(request, model)
     return with_knobs(request, model)
 
 

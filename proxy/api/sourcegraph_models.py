@@ -75,12 +75,12 @@ class SupportedModels(_Shown, frozen=True):
 class ClientConfig(_Shown, frozen=True):
     """`client-config` (spec 3.9)."""
 
+    cody_enabled: bool
     chat_enabled: bool
     auto_complete_enabled: bool
+    custom_commands_enabled: bool
     smart_context_window_enabled: bool
     models_api_enabled: bool = msgspec.field(name="modelsAPIEnabled")
-    cody_enabled: bool = True
-    custom_commands_enabled: bool = True
     attribution_enabled: bool = False
     attribution: str = "none"
     latest_supported_completions_stream_api_version: int = msgspec.field(
@@ -107,10 +107,12 @@ def supported_models(registry: Registry, client: Client | None) -> SupportedMode
 
 def client_config(registry: Registry) -> ClientConfig:
     """What works here: chat and autocomplete where there is a model for them."""
-    defaults = registry.config.defaults
+    defaults, is_on = registry.config.defaults, registry.config.serves_cody
     return ClientConfig(
-        chat_enabled=defaults.chat is not None,
-        auto_complete_enabled=defaults.code_completion is not None,
+        cody_enabled=is_on,
+        chat_enabled=is_on and defaults.chat is not None,
+        auto_complete_enabled=is_on and defaults.code_completion is not None,
+        custom_commands_enabled=is_on,
         smart_context_window_enabled=registry.config.smart_context_window,
         models_api_enabled=not registry.config.is_legacy,
     )

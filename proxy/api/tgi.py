@@ -8,6 +8,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from parsers.chat import Operation
+from parsers.dialects.passthrough import DETOKENIZE, TOKENIZE
 from parsers.dialects.tgi import TGI, TGI_COMPAT
 from parsers.events import FaultKind
 from proxy import __version__
@@ -39,6 +40,9 @@ def routes(service: Service) -> list[Route]:
             Route("POST", f"{prefix}/generate", exchange(service, TGI, stream=False)),
             Route("POST", f"{prefix}/generate_stream", exchange(service, TGI, stream=True)),
             Route("POST", f"{prefix}/", exchange(service, TGI_COMPAT)),
+            # vLLM and llama.cpp have these at the same place, in words of their own.
+            Route("POST", f"{prefix}/tokenize", exchange(service, TOKENIZE)),
+            Route("POST", f"{prefix}/detokenize", exchange(service, DETOKENIZE)),
             Route("GET", f"{prefix}/health", health),
             Route("GET", f"{prefix}/info", info),
         )

@@ -135,9 +135,12 @@ def _clients(old: Mapping[str, Client], new: Mapping[str, Client]) -> Iterator[C
             before, after = old[name], new[name]
             if before.key_digest != after.key_digest:
                 yield Change("changed", "client", name, "key", SHOWN, SHOWN)
-            if before.models != after.models:
-                models = (_sorted(each.models) for each in (before, after))
-                yield Change("changed", "client", name, "models", *models)
+            yield from _of("changed", "client", name, _rights(before), _rights(after))
+
+
+def _rights(client: Client) -> Json:
+    """What a client may do, and when its turn is."""
+    return {"models": _sorted(client.models), "priority": client.priority}
 
 
 def _sorted(models: frozenset[str] | None) -> list[str] | str:
@@ -155,8 +158,12 @@ def _switches(config: Config) -> Json:
     """What the file says of all requests."""
     penstock = plain(config.site.penstock)
     penstock.pop("clients", None)
+    scoped = {place: penstock.pop(place, {}) for place in ("providers", "models")}
     return {
         **penstock,
+        "rules": scoped,  # of traffic, where they are not those of all
+        "codyEnabled": config.serves_cody,
+        "contextFilters": config.wants_recent_clients,
         "systemPreInstruction": config.system_pre_instruction,
         "smartContextWindow": config.smart_context_window,
         "providers": {each.id: each.display_name for each in config.providers},

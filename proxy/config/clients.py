@@ -19,6 +19,7 @@ class Client(msgspec.Struct, frozen=True):
     name: str
     key: Secret
     models: frozenset[ModelRef] | None = None
+    priority: int = 0
 
 
 def clients_of(keys: Sequence[ClientKey], names: Names, problems: Problems) -> tuple[Client, ...]:
@@ -30,7 +31,7 @@ def clients_of(keys: Sequence[ClientKey], names: Names, problems: Problems) -> t
             problems.add((*path, "name"), f"client {quoted(client.name)} specified twice")
         _check_key(client, owners, (*path, "key"), problems)
         models = _allowed(client.models, names, (*path, "models"), problems)
-        clients[client.name] = Client(client.name, client.key, models)
+        clients[client.name] = Client(client.name, client.key, models, client.priority)
         owners.setdefault(client.key.reveal(), client.name)
     return tuple(clients.values())
 

@@ -9,14 +9,17 @@ import msgspec
 from msgspec.structs import replace
 
 from proxy.config.clients import Client, clients_of
+from proxy.config.daily import Daily, daily_of, everybodys
 from proxy.config.decoder import decode_partly
 from proxy.config.document import parsed
+from proxy.config.hidden import HiddenTexts, hidden_texts
 from proxy.config.legacy import convert
 from proxy.config.legacy_defaults import Unavailable, unknown_provider
 from proxy.config.merge import merge
 from proxy.config.modelconfig import Merged, ModelConfig, ProviderConfig
 from proxy.config.modelref import Defaults, ModelRef, Names, spellings
 from proxy.config.problems import Path, Problem, Problems, Source
+from proxy.config.rules import Rules, check_rules, model_rules, provider_rules
 from proxy.config.schema import (
     PROVIDER_KINDS,
     Limits,
@@ -30,7 +33,9 @@ from proxy.config.secrets import SecretFiles, SecretReader, read_secret
 from proxy.config.wording import listed, nearest, quoted
 
 _BLOCKS = ("modelConfiguration", "penstock")
-_TOP_LEVEL = (*_BLOCKS, "completions")
+_TOP_LEVEL = (*_BLOCKS, "completions", "cody.enabled", "cody.contextFilters")
+# What counts of a block that is void otherwise: no other place of the original limits anybody.
+_STILL_READ = ("perUserDailyLimit", "perUserCodeCompletionsDailyLimit")
 # No key of a site configuration is this like one of ours, but a slip of the pen is. It would
 # leave the file without its client keys, for everybody to come in.
 _SLIP_LIKENESS = 0.8
@@ -45,6 +50,8 @@ class Config(msgspec.Struct, frozen=True):
     defaults: Defaults
     names: Names
     clients: tuple[Client, ...]  # empty: nobody is asked for a key
+    daily: Daily
+    hidden: HiddenTexts
     smart_context_window: bool  # the one thing of a `completions` block that has no other place
     is_legacy: bool  # made from a `completions` block
     warnings: tuple[Problem, ...]
@@ -65,6 +72,24 @@ class Config(msgspec.Struct, frozen=True):
     def listen(self) -> Listen:
         """Where penstock is reached."""
         return self.site.penstock.listen
+
+    def provider_rules(self, provider: str) -> Rules:
+        """How requests for all models of a provider are treated."""
+        return provider_rules(self.site.penstock, provider)
+
+    def model_rules(self, ref: ModelRef) -> Rules:
+        """How requests for one model are treated."""
+        return model_rules(self.site.penstock, ref, self.names)
+
+    @property
+    def serves_cody(self) -> bool:
+        """Whether Cody clients are served; a file that does not say so is there to serve them."""
+        return self.site.cody_enabled is not False
+
+    @property
+    def wants_recent_clients(self) -> bool:
+        """Whether Cody clients must know of context filters, which they apply themselves."""
+        return self.site.cody_context_filters is not None
 
     @property
     def system_pre_instruction(self) -> str:
@@ -102,15 +127,21 @@ def load(
     names = spellings([model.ref for model in merged.models])
     _warn_of_shadows(names, merged.models, problems)
     _check_listen(site.penstock.listen, problems)
+    check_rules(site.penstock, [each.id for each in merged.providers], names, problems)
     clients = clients_of(site.penstock.clients or (), names, problems)
+    everybody = everybodys(site.penstock.daily_limits, site.completions)
+    daily = daily_of(everybody, site.penstock.clients or ())
+    penstock = replace(site.penstock, daily_limits=everybody)
     problems.raise_any()
     return Config(
-        site=replace(site, model_configuration=merged.block, completions=None),
+        site=replace(site, model_configuration=merged.block, completions=None, penstock=penstock),
         providers=merged.providers,
         models=merged.models,
         defaults=merged.defaults,
         names=names,
         clients=clients,
+        daily=daily,
+        hidden=hidden_texts(merged.providers, merged.block.system_pre_instruction),
         smart_context_window=_is_smart(site),
         is_legacy=site.model_configuration is None,
         warnings=problems.warnings,
@@ -159,13 +190,16 @@ def _check_keys(document: object, problems: Problems) -> None:
 
 
 def _without_shadowed(document: object, problems: Problems) -> object:
-    """The document without a `completions` block that a newer block makes void (spec 1.2)."""
+    """The document without what a newer block makes void of a `completions` block (spec 1.2)."""
     if not isinstance(document, dict) or document.get("modelConfiguration") is None:
         return document
-    if document.get("completions") is not None:
-        text = "ignored: modelConfiguration takes its place"
+    older = document.get("completions")
+    limits = {key: older[key] for key in _STILL_READ if isinstance(older, dict) and key in older}
+    if older is not None:
+        but = f" but for {listed(limits)}" if limits else ""
+        text = f"ignored{but}: modelConfiguration takes its place"
         problems.warn(("completions",), text, at_key=True)
-    return {key: value for key, value in document.items() if key != "completions"}
+    return {**document, "completions": limits or None}
 
 
 def _merged(site: SiteConfig, kinds: Collection[str], problems: Problems) -> Merged:
@@ -190,8 +224,11 @@ def _block(site: SiteConfig, problems: Problems) -> ModelConfiguration | None:
     if (text := unknown_provider(site.completions.provider)) is not None:
         problems.add(("completions", "provider"), text)
         return None
+    older = site.completions
+    if site.cody_enabled is not None:  # the newer word for the same thing
+        older = replace(older, enabled=None)
     try:
-        conversion = convert(site.completions)
+        conversion = convert(older)
     except Unavailable as error:
         problems.add(error.path, str(error))
         return None

@@ -5,6 +5,7 @@ upstreams.md 6, sourcegraph.md 4.3. The name of a model upstream is that of its 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import quote
@@ -16,6 +17,8 @@ from parsers.chat import Operation
 from parsers.dialects.base import Members
 from parsers.dialects.completions import OpenAICompletions
 from parsers.dialects.openai import OpenAIChat
+from parsers.dialects.openai.request_writer import Habits
+from parsers.dialects.passthrough import EMBEDDINGS
 from parsers.dialects.prompt_chat import PromptChat
 from proxy.config.modelconfig import ModelConfig, ProviderConfig
 from proxy.providers.base import Finding, Provider, ProviderKind, Route, Target
@@ -23,6 +26,11 @@ from proxy.providers.service import ServiceSettings, service_problems, target_at
 
 # The oldest that reports the usage of a stream when it is asked to.
 _API_VERSION = "2024-10-21"
+
+# Azure's older versions do not know `max_completion_tokens`; models that reason refuse the other.
+_HABITS = Habits(limit="max_tokens")
+_REASONING_HABITS = Habits()
+_REASONS = re.compile(r"(o[1-9]|gpt-5)\b")
 
 
 class Settings(ServiceSettings, frozen=True, kw_only=True):
@@ -40,7 +48,10 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
 class _ForUser:
     """Names the configured user where a request names none."""
 
-    def __init__(self, user: str) -> None:
+    habits: Habits
+
+    def __init__(self, user: str, habits: Habits = _HABITS) -> None:
+        self.habits = habits
         self._user = msgspec.Raw(msgspec.json.encode(user)) if user else None
 
     def amend(self, members: Members) -> None:
@@ -75,16 +86,32 @@ class Azure(Provider):
         return Provider(self._config, (self._target,), _routes(model, self._settings))
 
 
-def _routes(model: ModelConfig, settings: Settings) -> tuple[Route, Route]:
+def _routes(model: ModelConfig, settings: Settings) -> tuple[Route, ...]:
     base = f"/openai/deployments/{quote(model.upstream_name, safe='')}"
     version = f"?api-version={settings.api_version}"
     chat, completions = f"{base}/chat/completions{version}", f"{base}/completions{version}"
-    user = settings.user
+    embeddings = f"{base}/embeddings{version}"
+    user, habits = settings.user, _REASONING_HABITS if reasons(model) else _HABITS
     older = Route(_Completions(user), completions, completions, Operation.COMPLETION)
-    newer = Route(_PromptChat(user), chat, chat, Operation.COMPLETION)
+    newer = Route(_PromptChat(user, habits), chat, chat, Operation.COMPLETION)
     return (
-        Route(_Chat(user), chat, chat, Operation.CHAT),
+        Route(_Chat(user, habits), chat, chat, Operation.CHAT),
         older if settings.use_deprecated_completions_api else newer,
+        Route(EMBEDDINGS, embeddings, embeddings, Operation.EMBEDDING),
+    )
+
+
+def reasons(model: ModelConfig) -> bool:
+    """Whether the model reasons: its file says so, or its name does; a deployment's says nothing.
+
+    Put "reasoning" among the capabilities of one that hides behind another name.
+    """
+    settings = model.settings
+    names = (model.ref.model, settings.display_name)
+    return (
+        bool(settings.reasoning_effort)
+        or "reasoning" in settings.capabilities
+        or any(_REASONS.match(name) for name in names)
     )
 
 

@@ -16,7 +16,7 @@ from parsers.dialects.base import ClientDialect, UpstreamDialect
 from proxy import __version__
 from proxy.config.modelconfig import ModelConfig, ProviderConfig
 from proxy.config.schema import Secret
-from proxy.endpoints import Endpoint
+from proxy.endpoints import Endpoint, LiveState
 
 _SECRET_CHARS = 8  # shorter header values are words like "json"
 
@@ -36,6 +36,9 @@ class Route(msgspec.Struct, frozen=True):
     path: str
     stream_path: str
     operation: Operation
+    stream_type: str = "text/event-stream"  # what a streamed answer is asked for as
+    needs_limit: bool = False  # a request must say how long its answer may be
+    client_headers: tuple[str, ...] = ()  # passed on from clients of the same dialect
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -46,6 +49,14 @@ class Target(msgspec.Struct, frozen=True):
     query: Secret | None = None  # without its "?"
 
 
+class Checks(msgspec.Struct, frozen=True):
+    """What a self-hosted server tells of itself, on paths beside its `/v1`."""
+
+    health: str
+    limits: str  # a JSON object there, if it has the path, tells…
+    limit: str  # …under this key how many requests it takes at once
+
+
 class UpstreamCall(msgspec.Struct, frozen=True, gc=False):
     """What is to be sent, before anyone knows where to."""
 
@@ -53,6 +64,7 @@ class UpstreamCall(msgspec.Struct, frozen=True, gc=False):
     body: bytes
     stream: bool
     request_id: str
+    headers: bytes = b""  # of the client's, as lines
 
 
 class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
@@ -73,22 +85,33 @@ class Provider:
         *,
         asks_usage: bool = True,
         verbose: bool = False,
+        checks: Checks | None = None,
     ) -> None:
         self.id = config.id
         self.display_name = config.display_name
         self.kind = config.kind
         self.endpoints = tuple(target.endpoint for target in targets)
         self.asks_usage = asks_usage
+        self.checks = checks  # None: it is asked nothing but what clients ask
         self.verbose = verbose  # its requests and answers are to be shown, redacted
         self._exact = {route.dialect.name: route for route in routes}
         self._default = {route.operation: route for route in reversed(routes)}
+        self._targets = {target.endpoint.url: target for target in targets}
         self._secrets = {target.endpoint.url: secrets_of(target) for target in targets}
         self._heads = {
-            (target.endpoint.url, path, stream): request_head(target, path, stream=stream)
+            (target.endpoint.url, path, stream): request_head(target, path, accept=accept)
             for target in targets
             for route in routes
-            for path, stream in ((route.path, False), (route.stream_path, True))
+            for path, stream, accept in (
+                (route.path, False, "application/json"),
+                (route.stream_path, True, route.stream_type),
+            )
         }
+
+    def sharing(self, live: LiveState) -> Provider:
+        """The provider with what outlives a generation: itself, unless it has such a thing."""
+        del live
+        return self
 
     def for_model(self, model: ModelConfig) -> Provider:
         """The provider as this model is to be called: itself, unless paths differ by model."""
@@ -106,6 +129,19 @@ class Provider:
         """What calls to this endpoint carry and error texts must not quote."""
         return self._secrets[endpoint.url]
 
+    def check_head(self, endpoint: Endpoint, path: str) -> bytes:
+        """A whole GET of a path beside `/v1`, with the keys that every call carries."""
+        target = self._targets[endpoint.url]
+        beside = endpoint.base_path.removesuffix("/v1")
+        lines = [
+            f"GET {beside}{path} HTTP/1.1",
+            f"host: {endpoint.authority or endpoint.name}",
+            "accept-encoding: identity",
+            f"user-agent: penstock/{__version__}",
+            *(f"{name}: {value.reveal()}" for name, value in target.headers),
+        ]
+        return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
+
     @property
     def paths(self) -> list[str]:
         """The paths that are called, below the endpoints' own."""
@@ -119,8 +155,9 @@ class Provider:
     async def prepare(self, call: UpstreamCall, endpoint: Endpoint) -> UpstreamRequest:
         """The call as bytes for this endpoint; a provider that signs its calls overrides it."""
         path = call.route.stream_path if call.stream else call.route.path
-        head = b"%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
+        head = b"%b%bx-request-id: %b\r\ncontent-length: %d\r\n\r\n" % (
             self._heads[endpoint.url, path, call.stream],
+            call.headers,
             call.request_id.encode(),
             len(call.body),
         )
@@ -149,15 +186,15 @@ def secrets_of(target: Target) -> tuple[str, ...]:
     return tuple(word for word in words if len(word) >= _SECRET_CHARS)
 
 
-def request_head(target: Target, path: str, *, stream: bool) -> bytes:
+def request_head(target: Target, path: str, *, accept: str) -> bytes:
     """Request line and headers of a JSON POST, without length, id and blank line."""
     endpoint = target.endpoint
     query = "" if target.query is None else f"{'&' if '?' in path else '?'}{target.query.reveal()}"
     lines = [
         f"POST {endpoint.base_path}{path}{query} HTTP/1.1",
-        f"host: {endpoint.name}",
+        f"host: {endpoint.authority or endpoint.name}",
         "content-type: application/json",
-        f"accept: {'text/event-stream' if stream else 'application/json'}",
+        f"accept: {accept}",
         "accept-encoding: identity",
         f"user-agent: penstock/{__version__}",
         *(f"{name}: {value.reveal()}" for name, value in target.headers),

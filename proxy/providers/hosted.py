@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, structs
 
+from proxy.config.modelconfig import ProviderConfig
 from proxy.config.schema import Block, Secret
 from proxy.endpoints import Endpoint
 from proxy.origin import parse_origin
-from proxy.providers.base import Finding, Target
+from proxy.providers.base import (
+    Checks,
+    Finding,
+    Provider,
+    Route,
+    Target,
+)
 from proxy.providers.wire import (
     bearer,
     header_problem,
@@ -30,6 +37,26 @@ class EndpointSettings(Block, frozen=True):
         str,
         Meta(description='Base URL, such as "http://tgi:8080/v1"; without a path it means /v1.'),
     ]
+    name: Annotated[
+        Annotated[str, Meta(min_length=1, max_length=64)] | None,
+        Meta(
+            description="Its name in logs and metrics; host and port of the URL if not given.",
+        ),
+    ] = None
+    weight: Annotated[
+        float, Meta(gt=0, le=1000, description="Its share of the requests, relative to others.")
+    ] = 1.0
+    max_concurrent: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(description="Requests at the same time; the server's own limit if not given."),
+    ] = None
+    resolve: Annotated[
+        Literal["one", "all"],
+        Meta(
+            description='"all": each address behind the name is an endpoint of its own, as for a'
+            " headless Service; the name is asked again every few seconds."
+        ),
+    ] = "one"
     access_token: Annotated[Secret | None, Meta(description="Sent as `Authorization: Bearer`.")] = (
         None
     )
@@ -44,6 +71,9 @@ class EndpointSettings(Block, frozen=True):
 
 class HostedSettings(Block, frozen=True):
     """What every self-hosted service has."""
+
+    # vLLM, SGLang and llama.cpp have the first; llama.cpp has the second as well.
+    checks: ClassVar[Checks] = Checks("/health", "/props", "total_slots")
 
     endpoints: Annotated[
         tuple[EndpointSettings, ...],
@@ -67,6 +97,38 @@ class HostedSettings(Block, frozen=True):
     def is_verbose(self) -> bool:
         """Whether its traffic is to be logged, under either name."""
         return self.enable_verbose_logs or self.debug_connections
+
+
+class Hosted(Provider):
+    """A server with some routes below `/v1`, and some beside it (upstreams.md 1)."""
+
+    def __init__(
+        self,
+        config: ProviderConfig,
+        targets: Sequence[Target],
+        routes: Sequence[Route],
+        beside: Sequence[Route],
+        settings: HostedSettings,
+    ) -> None:
+        super().__init__(
+            config,
+            targets,
+            routes,
+            asks_usage=settings.usage == "on",
+            verbose=settings.is_verbose,
+            checks=settings.checks,
+        )
+        others = Provider(config, tuple(map(beside_v1, targets)), beside)
+        self._exact = others._exact | self._exact
+        self._default = others._default | self._default
+        self._heads |= others._heads
+
+
+def beside_v1(target: Target) -> Target:
+    """The same server, called beside `/v1`."""
+    endpoint = target.endpoint
+    base_path = endpoint.base_path.removesuffix("/v1")
+    return structs.replace(target, endpoint=structs.replace(endpoint, base_path=base_path))
 
 
 def endpoint_problems(settings: HostedSettings) -> Iterator[Finding]:
@@ -104,7 +166,16 @@ def targets_of(settings: Sequence[EndpointSettings], base_path: str) -> tuple[Ta
 def _target(settings: EndpointSettings, base_path: str) -> Target:
     url, query = split_query(settings.url)
     origin = parse_origin(url)
-    endpoint = Endpoint(name=origin.authority, url=url, base_path=origin.path or base_path)
+    endpoint = Endpoint(
+        name=settings.name or origin.authority,
+        authority=origin.authority,
+        url=url,
+        base_path=origin.path or base_path,
+        weight=settings.weight,
+        max_concurrent=settings.max_concurrent,
+        checked=True,
+        resolve_all=settings.resolve == "all",
+    )
     if settings.headers:
         return Target(endpoint, tuple(settings.headers.items()), _query(query))
     if settings.access_token_query:

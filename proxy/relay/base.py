@@ -12,8 +12,9 @@ from time import monotonic
 
 import msgspec
 
-from parsers.dialects.base import ClientDialect, ExactDialect, Identity
+from parsers.dialects.base import ClientDialect, ExactDialect, Identity, refusal_of
 from parsers.events import Fault, FaultKind
+from proxy.config.rules import KeepAliveRules
 from proxy.config.schema import Limits, Timeouts
 from proxy.errors import client_fault, status_of, upstream_fault
 from proxy.outcome import Account, Clock, Outcome, outcome_of_fault, timeout_fault
@@ -40,6 +41,8 @@ class Plan(msgspec.Struct, frozen=True):
     include_usage: bool  # the client asked for a usage report
     timeouts: Timeouts
     limits: Limits
+    keep_alive: KeepAliveRules
+    headers: bytes = b""  # of the answer, beside those of every answer
     hidden: tuple[str, ...] = ()  # secrets the upstream is sent, and likes to quote in errors
 
 
@@ -65,7 +68,10 @@ class Relay(ABC):
         self.reply = reply
         self.account = account
         self.ending: Ending | None = None
-        self.reply_headers = b"x-request-id: %b\r\n" % account.request_id.encode()
+        self.reply_headers = b"x-request-id: %b\r\n%b" % (
+            account.request_id.encode(),
+            plan.headers,
+        )
         self.error_headers = b""  # what the upstream said of its limits, beside a refusal
         self._connection: Connection | None = None
         self._inflater: Inflater | None = None
@@ -73,7 +79,7 @@ class Relay(ABC):
         self._error_body = bytearray()
         self._failed = False
         self._braked = False
-        self._on_answer = on_answer  # called once the upstream has begun to answer
+        self._on_answer = on_answer  # called once the client gets its first byte
         self._wake: asyncio.Future[None] | None = None
         self._clock = Clock.HEADERS
         self._clock_at = inf
@@ -100,7 +106,7 @@ class Relay(ABC):
             connection.abort()
             return
         self._connection = connection
-        self._sent_at = monotonic()
+        self._sent_at = self.account.sent_at = monotonic()
         self._await(Clock.HEADERS, self._sent_at)
 
     async def run(self) -> Ending:
@@ -154,7 +160,6 @@ class Relay(ABC):
     def on_head(self, head: ResponseHead) -> None:
         """The status line and headers have come."""
         self._head = head
-        self._on_answer()
         encoding = head.headers.get(b"content-encoding")
         if encoding is not None and encoding.lower() != b"identity":
             try:
@@ -242,6 +247,9 @@ class Relay(ABC):
             return
         message = "the model server closed the connection without an answer"
         fault = upstream_fault(FaultKind.UNREACHABLE, message)
+        if self.reply.started:  # with comments, before there was an answer
+            self.fail(fault)
+            return
         nothing_came = connection is None or not connection.response_started
         self._finish(Ending(outcome_of_fault(fault), fault, unanswered=nothing_came))
 
@@ -249,7 +257,8 @@ class Relay(ABC):
         """What a status other than success was about; redirects are not followed."""
         if head.status < 400:
             return upstream_fault(FaultKind.PROTOCOL, "the model server answered with a redirect")
-        fault = self.plan.route.dialect.decode_error(head.status, bytes(self._error_body))
+        dialect, body = self.plan.route.dialect, bytes(self._error_body)
+        fault = refusal_of(dialect, head.status, head.headers, body)
         seconds = retry_after(head)
         return fault if seconds is None else msgspec.structs.replace(fault, retry_after=seconds)
 
@@ -262,8 +271,10 @@ class Relay(ABC):
             self._signal()
 
     async def _catch_up(self) -> None:
+        since = monotonic()
         try:
             await self.reply.drain()
+            self.account.reader_seconds += monotonic() - since
         except TimeoutError:
             self._drop_connection()
             self.reply.cut()

@@ -5,9 +5,10 @@ from __future__ import annotations
 from parsers.events import Usage
 from proxy.transport import ResponseHead
 
-# TGI's and OpenAI's own accounts of a request; nothing that names hosts, cookies or caches.
+# The servers' own accounts of a request; nothing that names hosts, cookies or proxies.
 PASSED_ON = frozenset(
     {
+        b"fireworks-cached-prompt-tokens",
         b"openai-processing-ms",
         b"x-compute-characters",
         b"x-compute-time",
@@ -37,7 +38,7 @@ def rate_limits(head: ResponseHead) -> bytes:
     return b"".join(
         b"%b: %b\r\n" % (name, value)
         for name, value in head.headers.items()
-        if name.startswith(b"x-ratelimit-")
+        if name.startswith((b"x-ratelimit-", b"anthropic-ratelimit-"))
     )
 
 

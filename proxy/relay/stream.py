@@ -14,13 +14,14 @@ from time import monotonic
 
 import msgspec
 
-from parsers.dialects.base import Identity
+from parsers.dialects.base import Identity, StreamDecoder
 from parsers.dialects.glance import Glance
 from parsers.errors import ParseError
 from parsers.events import Fault, FaultKind, StreamEvent
 from proxy.errors import upstream_fault
 from proxy.outcome import Account, Clock
 from proxy.relay.base import LINGER_SECONDS, Ending, Plan, Relay
+from proxy.relay.cached import CachedDecoder, cached_in
 from proxy.relay.headers import passed_on
 from proxy.relay.verdict import Verdict
 from proxy.relay.writers import TranslatingWriter, Writer, writer_for
@@ -39,7 +40,9 @@ class StreamRelay(Relay):
         self, plan: Plan, reply: Reply, account: Account, on_answer: Callable[[], None]
     ) -> None:
         super().__init__(plan, reply, account, on_answer)
-        self._decoder = plan.route.dialect.stream_decoder(plan.limits.max_event_bytes)
+        self._decoder: StreamDecoder = plan.route.dialect.stream_decoder(
+            plan.limits.max_event_bytes
+        )
         self._writer: Writer = writer_for(plan, self._decoder)
         self._glance = Glance(plan.limits.max_event_bytes) if plan.exact else None
         self._verdict = Verdict(account)
@@ -48,6 +51,11 @@ class StreamRelay(Relay):
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._hold_until = inf
+        keep_alive = plan.keep_alive
+        self._silence = inf if keep_alive.mode == "off" else keep_alive.interval_seconds
+        self._speaks_early = keep_alive.mode == "early" and bool(plan.client.keepalive)
+        self._speak_at = account.started + self._silence if self._speaks_early else inf
+        self._spoke_at = 0.0  # when the client was last told something that is no token
         self._whole: bytearray | None = None  # a JSON answer where a stream was asked for
 
     # -- the handler's and the sweep's side
@@ -69,7 +77,11 @@ class StreamRelay(Relay):
     def tick(self, now: float) -> None:
         """Also open the stream to the client when its first event is long in coming."""
         super().tick(now)
-        if now >= self._hold_until and self.ending is None and not self.reply.started:
+        if self.ending is not None or self._verdict.ended:
+            return
+        if self.reply.started:
+            self._break_silence(now)
+        elif now >= self._hold_until or now >= self._speak_at:
             self._open(b"")
 
     # -- the transport's side
@@ -83,6 +95,8 @@ class StreamRelay(Relay):
             self._whole = bytearray()
             self._writer = TranslatingWriter(self._named_plan())  # it is to become a stream
         self.reply_headers += passed_on(head)
+        if (cached := cached_in(head)) is not None:
+            self._decoder = CachedDecoder(self._decoder, cached)
         now = monotonic()
         self._await(Clock.FIRST_TOKEN, now)
         self._hold_until = now + HOLD_SECONDS
@@ -128,6 +142,17 @@ class StreamRelay(Relay):
 
     # -- inside
 
+    def _break_silence(self, now: float) -> None:
+        """Write a comment if nothing was for long: between frames, so no frame is cut."""
+        since = max(self.account.last_token or 0.0, self._spoke_at)
+        comment = self.plan.client.keepalive
+        if not comment or self._braked or now < since + self._silence:
+            return
+        if self._speaks_early or self._verdict.visible:
+            self._spoke_at = now
+            if not self.reply.write(comment):
+                self._brake()
+
     def _pass_on(self, out: bytes) -> None:
         """Write what one read gave, then end if that was the end."""
         # per token
@@ -160,6 +185,8 @@ class StreamRelay(Relay):
     def _open(self, out: bytes) -> None:
         """Tell the client that its stream begins, with everything held so far."""
         self.account.status = 200
+        self._spoke_at = monotonic()
+        self._on_answer()
         self.reply.start(self.reply_headers + EVENT_STREAM, b"".join(self._held) + out)
         self._held.clear()
 

@@ -10,6 +10,7 @@ from parsers.events import FaultKind, StreamEvent
 from proxy.errors import upstream_fault
 from proxy.outcome import Account, Clock
 from proxy.relay.base import Ending, Plan, Relay
+from proxy.relay.cached import cached_in, with_cached
 from proxy.relay.headers import passed_on, usage_in
 from proxy.relay.verdict import Verdict
 from proxy.reply import JSON, Reply
@@ -49,6 +50,8 @@ class WholeRelay(Relay):
         except ParseError as error:
             self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
             return
+        if self._head is not None and (cached := cached_in(self._head)) is not None:
+            events = with_cached(events, cached)
         self._verdict.read(events)
         if self._verdict.fault is not None:
             self.fail(self._verdict.fault)
@@ -63,5 +66,6 @@ class WholeRelay(Relay):
         if self.plan.exact is None:
             body = self.plan.client.encode_body(events, self.plan.identity)
         self.account.status = 200
+        self._on_answer()
         self.reply.send(200, self.reply_headers + JSON, body)
         self._finish(Ending(self._verdict.outcome))

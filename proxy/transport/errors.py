@@ -6,6 +6,7 @@ from typing import Literal, TypeAlias
 
 Kind: TypeAlias = Literal[
     "unreachable",  # no connection: DNS, refused, no route, TLS handshake
+    "timeout",  # no answer in time
     "reset",  # the connection broke: RST, broken pipe, TLS alert
     "truncated",  # it was closed cleanly, but before the response's framing ended
     "framing",  # what came is not an HTTP/1.1 response that can be read in one way only

@@ -152,7 +152,8 @@ class Pool:
 
 async def _connected_socket(origin: Origin, loop: asyncio.AbstractEventLoop) -> socket.socket:
     """A TCP connection to whichever address answers first; uvloop's own way tries them in turn."""
-    addresses = await loop.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    host = origin.address or origin.host
+    addresses = await loop.getaddrinfo(host, origin.port, type=socket.SOCK_STREAM)
     return await start_connection(
         addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_SECONDS, interleave=1, loop=loop
     )

@@ -181,5 +181,9 @@ def _config(url: str) -> dict[str, Any]:
             ],
             "modelOverrides": [{"modelRef": ref, **model} for ref in MODELS],
         },
-        "penstock": {"clients": [{"name": "me", "key": KEY}], "timeouts": waits},
+        "penstock": {
+            "clients": [{"name": "me", "key": KEY}],
+            "timeouts": waits,
+            "health": {"intervalSeconds": 0},  # checks are tasks and connections too
+        },
     }

@@ -148,7 +148,9 @@ async def test_the_hash_is_that_of_the_file_that_serves() -> None:
     async with watched(config) as proxy:
         hashes = [value_of(await proxy.metrics(), "penstock_config_hash")]
         content = [proxy.config.read_bytes()]
-        await proxy.replace({**config, "penstock": {"limits": {"maxConcurrentRequests": 5}}})
+        await proxy.replace(
+            {**config, "penstock": {**config["penstock"], "limits": {"maxConcurrentRequests": 5}}}
+        )
         hashes.append(value_of(await proxy.metrics(), "penstock_config_hash"))
         content.append(proxy.config.read_bytes())
 
@@ -223,7 +225,7 @@ async def test_probes_answer_as_kubernetes_asks() -> None:
         async with proxy.session.post(f"{proxy.admin_url}/reload") as answer:
             refused = answer.status
         bad = [await admin(proxy, path) for path in ("/livez", "/readyz")]
-        proxy.service.draining = True
+        proxy.service.begin_drain("test")
         draining = [await admin(proxy, path) for path in ("/livez", "/readyz")]
 
     assert [(status, body) for status, _, body in pages] == [(200, b"ok\n")] * 3

@@ -178,9 +178,10 @@ async def test_a_drain_does_not_rewrite_an_ending_that_is_settled() -> None:
             await (await upstream.accept()).request()
             (running,) = proxy.service._running
             assert isinstance(running, Exchange)
-            assert running._relay is not None
+            assert running._attempts is not None
+            assert running._attempts.relay is not None
 
-            running._relay.fail(upstream_fault(FaultKind.OVERLOADED, "full"))
+            running._attempts.relay.fail(upstream_fault(FaultKind.OVERLOADED, "full"))
             running.drain()  # before the handler has heard of it
         (line,) = await proxy.ended()
 

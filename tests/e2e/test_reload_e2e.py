@@ -67,6 +67,7 @@ def variant(url: str, number: int) -> dict[str, Any]:
         two_models(url, f"http://127.0.0.1:{1 + number % 7}") if number % 3 else config_for(url)
     )
     config["penstock"] = {
+        "health": {"intervalSeconds": 0},
         "timeouts": {"idleSeconds": 30 + number},
         "limits": {"maxConcurrentRequests": 2000 + number},
     }

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from parsers.chat import ChatRequest, Message, TextPart
-from proxy.api.sourcegraph import complete
+from parsers.chat import ChatRequest, Message, Reasoning, TextPart
+from proxy.api.sourcegraph import complete, with_effort
 from proxy.endpoints import LiveState
 from proxy.registry import build
 from tests.e2e.demo_server import before_demo
@@ -50,6 +50,7 @@ class Heard(msgspec.Struct):
     stop_reason: str = ""
     calls: dict[str, list[str]] = {}
     usage: dict[str, Any] | None = None
+    model: str | None = None
     error: str | None = None
     done: bool = False
 
@@ -63,6 +64,8 @@ class Data(msgspec.Struct, forbid_unknown_fields=True):
     delta_thinking: str | None = None
     delta_tool_calls: list[dict[str, Any]] | None = None
     usage: dict[str, Any] | None = None
+    modelref: str | None = None
+    model: str | None = None
 
 
 def heard(body: bytes, version: int | None) -> Heard:
@@ -91,7 +94,8 @@ def heard(body: bytes, version: int | None) -> Heard:
 def _hear(found: Heard, data: Data, version: int) -> None:
     assert (data.completion is None) == (version >= 2)
     assert (data.deltaText is None) == (version < 2)
-    assert version >= 5 or data.usage is None
+    assert version >= 5 or (data.usage, data.model) == (None, None)
+    assert data.modelref == (MODEL if data.usage is not None else None)
     assert version >= 8 or (data.delta_thinking, data.delta_tool_calls) == (None, None)
     found.text = (
         found.text + data.deltaText if data.deltaText is not None else data.completion or ""
@@ -99,6 +103,7 @@ def _hear(found: Heard, data: Data, version: int) -> None:
     found.thinking += data.delta_thinking or ""
     found.stop_reason = data.stopReason or found.stop_reason
     found.usage = data.usage or found.usage
+    found.model = data.model or found.model
     for call in data.delta_tool_calls or ():
         if call.get("id") and call["function"]["name"]:
             found.calls.setdefault(call["id"], []).append(call["function"]["arguments"])
@@ -133,6 +138,7 @@ async def test_a_chat_of_each_version_is_read_by_its_clients(version: int | None
     assert (got.text, got.stop_reason, got.error) == ("HiHi", "stop", None)
     counted = version is not None and version >= 5
     assert (got.usage is not None) == counted
+    assert got.model == ("model" if counted else None)
     assert (line.outcome, line.exact, line.input_tokens) == ("complete", False, 3)
 
 
@@ -160,7 +166,8 @@ async def test_streams_are_these_bytes() -> None:
     assert fifth == (
         200,
         deltas
-        + b'event: completion\ndata: {"deltaText":"","usage":%b}\n\n' % counts
+        + b'event: completion\ndata: {"deltaText":"","usage":%b,' % counts
+        + b'"modelref":"lab::v1::model","model":"model"}\n\n'
         + b"event: done\ndata: {}\n\n",
     )
 
@@ -648,6 +655,22 @@ async def test_knobs_are_the_defaults_of_requests() -> None:
     assert [none.get(name) for name in names] == [None] * 5
 
 
+async def test_how_long_a_model_thinks_is_asked_for_where_the_request_is_silent() -> None:
+    async with Upstream(same(stream(TOKEN, FINISH, DONE))) as upstream:
+        config = config_for(upstream.url)
+        silent = await asked_of(config, upstream, STREAM, asking())
+        config["modelConfiguration"]["modelOverrides"][0]["reasoningEffort"] = "high"
+        chat = await asked_of(config, upstream, STREAM, asking())
+        code = await asked_of(config, upstream, CODE, asking(stream=True))
+        api = await asked_of(config, upstream, LLM, llm(stream=True))
+    registry = build(msgspec.json.encode(config), 1, LiveState())
+    own = ChatRequest("", (), reasoning=Reasoning(effort="low"))
+
+    efforts = [each.get("reasoning_effort") for each in (silent, chat, code, api)]
+    assert efforts == [None, "high", None, "high"]
+    assert with_effort(own, registry.models[MODEL]) is own
+
+
 async def test_the_system_pre_instruction_comes_before_every_chat() -> None:
     async with Upstream(same(stream(TOKEN, FINISH, DONE))) as upstream:
         config = config_for(upstream.url)
@@ -781,7 +804,7 @@ async def test_a_client_is_told_of_the_models_that_it_may_use() -> None:
     config["modelConfiguration"]["providerOverrides"].append(
         provider("http://i.example/v1", name="other")
     )
-    config["penstock"] = KEYS
+    config["penstock"] = {**config["penstock"], **KEYS}
     async with penstock(config) as proxy:
         told = {}
         for key in ("key-of-all", "key-of-some"):
@@ -801,7 +824,7 @@ async def test_a_client_is_told_of_the_models_that_it_may_use() -> None:
 
 async def test_anonymous_clients_are_refused_where_there_are_keys() -> None:
     config = two_models("http://h.example/v1")
-    config["penstock"] = KEYS
+    config["penstock"] = {**config["penstock"], **KEYS}
     async with penstock(config) as proxy:
         for path in ("/.api/modelconfig/supported-models.json", "/.api/client-config"):
             async with proxy.get(path) as got:

@@ -93,6 +93,7 @@ def test_every_member_that_the_hub_knows_is_read() -> None:
         suffix="}",
         echo=True,
         user="u",
+        passed_over=("logit_bias", "other"),
     )
 
 
@@ -117,6 +118,9 @@ def test_one_prompt_is_one_with_or_without_an_array(prompt: bytes) -> None:
         (b'{"prompt":[1]}', "prompt: this model takes one text, not several and not token ids"),
         (b'{"prompt":[[1]]}', "prompt: this model takes one text, not several and not token ids"),
         (b'{"prompt":"Hi","best_of":2}', "best_of: not supported for this model"),
+        (b'{"prompt":"Hi","guided_json":{}}', "guided_json: not supported for this model"),
+        (b'{"prompt":"Hi","response_format":{}}', "response_format: not supported for this model"),
+        (b'{"prompt":"Hi","stop_token_ids":[1]}', "stop_token_ids: not supported for this model"),
     ],
 )
 def test_what_cannot_be_translated_is_refused_with_a_text(body: bytes, complaint: str) -> None:
@@ -500,6 +504,25 @@ def test_a_stream_has_a_chunk_for_each_piece_a_finish_and_the_end_mark() -> None
         + head + b'[{"index":0,"text":"","logprobs":null,"finish_reason":"length"}]}\n\n'
         + b"data: [DONE]\n\n"
     )  # fmt: skip
+
+
+CHAT_LOGPROBS = msgspec.Raw(
+    b'{"content":[{"token":"a","logprob":-0.5,"bytes":[97],"top_logprobs":'
+    b'[{"token":"a","logprob":-0.5},{"token":"b","logprob":-1.5}]},{"token":"c","logprob":-2.0}]}'
+)
+IN_LISTS = (
+    b'"logprobs":{"tokens":["a","c"],"token_logprobs":[-0.5,-2.0],'
+    b'"top_logprobs":[{"a":-0.5,"b":-1.5},{}]}'
+)
+
+
+def test_logprobs_of_a_chat_are_told_in_lists() -> None:
+    text = Text("ac", logprobs=CHAT_LOGPROBS)
+    identity = Identity("i", 0, "m")
+
+    encoder = OPENAI_COMPLETIONS.stream_encoder(identity, include_usage=False)
+    assert IN_LISTS in encoder.encode(text)
+    assert IN_LISTS in OPENAI_COMPLETIONS.encode_body([text, Ended()], identity)
 
 
 def test_usage_comes_before_the_end_mark_and_is_null_until_then() -> None:

@@ -12,6 +12,7 @@ from parsers.dialects.base import MAX_EVENT_BYTES, StreamDecoder, UpstreamDialec
 from parsers.dialects.completions import OPENAI_COMPLETIONS
 from parsers.dialects.glance import Glance
 from parsers.dialects.openai import OPENAI_CHAT
+from parsers.dialects.responses import RESPONSES
 from parsers.dialects.tgi import TGI
 from parsers.errors import FrameTooLarge
 from parsers.events import StreamEvent, Text, Thinking
@@ -21,6 +22,7 @@ from tests.fixture_streams import Case, cases, ways
 DIALECTS: dict[str, UpstreamDialect] = {
     "openai-chat": OPENAI_CHAT,
     "openai-completions": OPENAI_COMPLETIONS,
+    "openai-responses": RESPONSES,
     "tgi-native": TGI,
 }
 CASES = [case for case in cases(*DIALECTS) if case.streamed]
@@ -355,10 +357,16 @@ def _delete(stream: list[bytes], at: int, to: int, more: bytes) -> None:
     stream[at % len(stream)] = frame[:to] + frame[to + 1 :] or b"\n"
 
 
+_TEXT_KEYS = (
+    *(b'"content":"', b'"content": "', b'"text":"', b'"text": "'),
+    *(b'"reasoning":"', b'"delta":"'),
+)
+
+
 def _reword(stream: list[bytes], at: int, to: int, more: bytes) -> None:
     """Copies of one event with other texts in it, as a model would go on."""
     frame = stream[at % len(stream)]
-    for key in (b'"content":"', b'"text":"', b'"text": "', b'"content": "', b'"reasoning":"'):
+    for key in _TEXT_KEYS:
         before, found, after = frame.partition(key)
         if found and b'"' in after:
             rest = after[after.index(b'"') :]

@@ -19,6 +19,7 @@ from parsers.events import (
     FaultKind,
     Finished,
     FinishReason,
+    RedactedThinking,
     Refusal,
     Started,
     StreamEvent,
@@ -28,6 +29,7 @@ from parsers.events import (
     ToolCall,
     Usage,
 )
+from parsers.sse import frames
 
 R = FinishReason
 DONE = b"data: [DONE]\n\n"
@@ -155,6 +157,57 @@ def test_all_that_a_delta_can_say_comes_in_order() -> None:
         Finished(R.TOOL_CALLS, raw="tool_calls"),
         Ended(),
     ]
+
+
+BLOCKS = (
+    b'"thinking_blocks":[{"type":"thinking","thinking":"ab","signature":"s"},'
+    b'{"type":"redacted_thinking","data":"r"}]'
+)
+
+
+def test_signed_reasoning_of_a_stream_is_told_by_its_pieces_and_then_its_signature() -> None:
+    pieces = [b'"reasoning_content":"a"', b'"reasoning_content":"b"', BLOCKS]
+
+    assert decoded(sse(*map(delta, pieces)) + DONE)[:-1] == [
+        Thinking("a"),
+        Thinking("b"),
+        Thinking("", signature="s"),
+        RedactedThinking("r"),
+    ]
+
+
+def test_signed_reasoning_of_a_whole_answer_is_told_by_its_blocks() -> None:
+    body = b'{"choices":[{"message":{"reasoning_content":"abc",%b},"finish_reason":"stop"}]}'
+
+    assert OPENAI_CHAT.decode_body(body % BLOCKS)[1:4] == [
+        Thinking("ab", signature="s"),
+        RedactedThinking("r"),
+        Thinking("c"),
+    ]
+
+
+@pytest.mark.parametrize("blocks", [b"7", b"[7]", b'[{"type":"x"}]', b"{}"])
+def test_blocks_of_another_form_are_passed_over(blocks: bytes) -> None:
+    odd = delta(b'"reasoning":"a","thinking_blocks":' + blocks)
+
+    assert decoded(sse(odd) + DONE)[:-1] == [Thinking("a")]
+
+
+@pytest.mark.parametrize(
+    ("extra", "signature"),
+    [
+        (b'{"google":{"thought_signature":"s"}}', "s"),
+        (b'{"google":{"thought_signature":""}}', None),
+        (b'{"google":null}', None),
+        (b"{}", None),
+        (b"7", None),
+        (b'{"google":{"thought_signature":7}}', None),
+    ],
+)
+def test_the_signature_of_a_call_is_read(extra: bytes, signature: str | None) -> None:
+    entry = b'{"index":0,"id":"c","function":{"name":"f","arguments":""},"extra_content":%b}'
+
+    assert calls(entry % extra) == [ToolCall(0, "c", "f", signature=signature)]
 
 
 def test_reasoning_under_both_names_is_told_once() -> None:
@@ -378,6 +431,54 @@ def test_a_nameless_call_is_told_also_before_a_bare_done() -> None:
     body = sse(delta(b'"tool_calls":[{"id":"a"}]')) + DONE
 
     assert decoded(body) == [ToolCall(0, "a", ""), BARE]
+
+
+ODD_CALLS = {
+    "Mistral: whole, with its finish, without index and type": [
+        b'{"choices":[{"index":0,"delta":{"tool_calls":[{"id":"a","function":{"name":"f",'
+        b'"arguments":"{}"}},{"id":"b","function":{"name":"g","arguments":""}}]},'
+        b'"finish_reason":"tool_calls"}]}'
+    ],
+    "Ollama: index 0 for all": [
+        delta(b'"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{}"}}]'),
+        delta(b'"tool_calls":[{"index":0,"id":"b","function":{"name":"g"}}]', b'"tool_calls"'),
+    ],
+    "TGI: the id again and a null name": [
+        delta(b'"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{"}}]'),
+        delta(b'"tool_calls":[{"index":0,"id":"a","function":{"name":null,"arguments":"}"}}]'),
+        delta(b'"tool_calls":[{"index":1,"id":"b","function":{"name":"g"}}]', b'"tool_calls"'),
+    ],
+    "interleaved": [
+        delta(
+            b'"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":""}},'
+            b'{"index":1,"id":"b","function":{"name":"g","arguments":""}}]'
+        ),
+        delta(b'"tool_calls":[{"index":0,"function":{"arguments":"{"}}]'),
+        delta(b'"tool_calls":[{"index":1,"function":{"arguments":""}}]'),
+        delta(b'"tool_calls":[{"index":0,"function":{"arguments":"}"}}]', b'"tool_calls"'),
+    ],
+}
+
+
+@pytest.mark.parametrize("form", ODD_CALLS)
+def test_calls_of_every_form_are_the_same_calls_and_stay_so(form: str) -> None:
+    events = decoded(sse(*ODD_CALLS[form]) + DONE)
+
+    opened = [(e.call, e.id, e.name) for e in events if isinstance(e, ToolCall)]
+    said = [
+        "".join(e.fragment for e in events if isinstance(e, ToolArguments) and e.call == n)
+        for n in (0, 1)
+    ]
+    assert (opened, said) == ([(0, "a", "f"), (1, "b", "g")], ["{}", ""])
+    assert decoded(encoded(*events)) == events
+
+
+def test_arguments_that_were_cut_off_are_passed_on_as_they_are() -> None:
+    cut = b'"tool_calls":[{"index":0,"id":"a","function":{"name":"f","arguments":"{\\"a"}}]'
+    events = decoded(sse(delta(cut, b'"length"')) + DONE)
+
+    assert events[1:3] == [ToolArguments(0, '{"a'), Finished(R.LENGTH, raw="length")]
+    assert decoded(encoded(*events)) == events
 
 
 def test_arguments_as_an_object_become_their_text() -> None:
@@ -698,6 +799,13 @@ def test_words_that_openai_does_not_have_stay_readable() -> None:
     )
 
 
+def test_the_first_choice_opens_the_stream_whichever_speaks_first() -> None:
+    body = encoded(Text("a", 1))
+
+    indices = [msgspec.json.decode(frame[6:])["choices"][0]["index"] for frame in frames(body)]
+    assert indices == [0, 1, 1]
+
+
 def test_no_finish_reason_is_made_up() -> None:
     assert encoded(Text("x"), Ended()) == written(ROLE) + written(b'"content":"x"') + DONE
 
@@ -726,8 +834,25 @@ def test_a_call_without_an_id_gets_one_from_the_identity() -> None:
     assert b'{"index":2,"id":"call_1a2b_0_2","type":"function","function":{"name":"f"' in frame
 
 
-def test_a_signature_alone_has_no_word() -> None:
-    assert encoded(Thinking("", signature="s")) == b""
+def test_a_signed_block_of_reasoning_is_written_whole_at_its_end() -> None:
+    signed = Thinking("b", signature="s")
+    body = encoded(Thinking("a"), signed, RedactedThinking("r"), Text("c"))
+
+    deltas = [msgspec.json.decode(frame[6:])["choices"][0]["delta"] for frame in frames(body)]
+    assert deltas == [
+        {"role": "assistant", "content": ""},
+        {"reasoning_content": "a"},
+        {"reasoning_content": "b"},
+        {"thinking_blocks": [{"type": "thinking", "thinking": "ab", "signature": "s"}]},
+        {"thinking_blocks": [{"type": "redacted_thinking", "data": "r"}]},
+        {"content": "c"},
+    ]
+
+
+def test_the_signature_of_a_call_stands_where_google_has_it() -> None:
+    body = encoded(ToolCall(0, "c", "f", signature="s"))
+
+    assert b'"arguments":""},"extra_content":{"google":{"thought_signature":"s"}}}]' in body
 
 
 def test_a_whole_answer_is_folded() -> None:
@@ -853,6 +978,8 @@ CONTENT: st.SearchStrategy[StreamEvent] = st.one_of(
     st.builds(Text, TEXTS, logprobs=st.just(msgspec.Raw(b'{"content":[{"logprob":-0.50}]}'))),
     st.builds(Refusal, TEXTS),
     st.builds(Thinking, TEXTS),
+    st.builds(Thinking, st.just(""), signature=TEXTS),
+    st.builds(RedactedThinking, TEXTS),
     st.builds(ToolArguments, st.just(0), TEXTS),
     st.builds(ToolArguments, st.just(1), TEXTS),
 )
@@ -862,17 +989,28 @@ MAYBE = st.none() | COUNTS
 
 
 @st.composite
+def lanes_of(draw: st.DrawFn, choice: int) -> list[StreamEvent]:
+    """All that one choice says."""
+    events: list[StreamEvent] = []
+    content = draw(st.lists(CONTENT, max_size=5))
+    if any(isinstance(event, ToolArguments) for event in content):
+        signature = draw(st.none() | TEXTS)
+        events += [ToolCall(0, "a", "f", choice, signature), ToolCall(1, "b", "g", choice)]
+    events += [msgspec.structs.replace(event, choice=choice) for event in content]
+    reason = draw(REASONS)
+    raw = draw(st.just(reason.value) | st.just("own_word"))
+    return [*events, Finished(reason, choice, raw, draw(st.none() | TEXTS))]
+
+
+@st.composite
 def answers(draw: st.DrawFn) -> list[StreamEvent]:
     """Answers as a decoder gives them: grammatical, and with nothing for an encoder to add."""
+    lanes = [draw(lanes_of(choice)) for choice in range(draw(st.integers(1, 3)))]
     events: list[StreamEvent] = [STARTED]
-    for choice in range(draw(st.integers(1, 3))):
-        content = draw(st.lists(CONTENT, max_size=5))
-        if any(isinstance(event, ToolArguments) for event in content):
-            events += [ToolCall(0, "a", "f", choice), ToolCall(1, "b", "g", choice)]
-        events += [msgspec.structs.replace(event, choice=choice) for event in content]
-        reason = draw(REASONS)
-        raw = draw(st.just(reason.value) | st.just("own_word"))
-        events.append(Finished(reason, choice, raw, draw(st.none() | TEXTS)))
+    while lanes:  # choices speak in any order, and in between each other
+        lane = draw(st.sampled_from(lanes))
+        events.append(lane.pop(0))
+        lanes = [each for each in lanes if each]
     usage = draw(st.none() | st.builds(Usage, COUNTS, COUNTS, MAYBE, MAYBE, MAYBE))
     return [*events, *([usage] if usage else []), Ended()]
 

@@ -13,14 +13,18 @@ from parsers.chat import (
     ImagePart,
     Message,
     OutputSchema,
+    Reasoning,
+    RedactedThinkingPart,
     Sampling,
     TextPart,
+    ThinkingPart,
     Tool,
     ToolChoice,
     ToolUse,
 )
+from parsers.dialects import policy
 from parsers.dialects.base import Members, RequestHead, Untranslatable
-from parsers.dialects.openai import OPENAI_CHAT
+from parsers.dialects.openai import OPENAI_CHAT, SELF_HOSTED_CHAT, OpenAIChat
 from parsers.errors import BadPayload
 
 
@@ -61,7 +65,8 @@ def test_a_request_with_everything_is_read() -> None:
         "parallel_tool_calls": false,
         "response_format": {"type": "json_schema",
             "json_schema": {"name": "s", "schema": {"a": 1.0}, "strict": false}},
-        "user": "u", "metadata": {"unknown": "members are passed over"}}"""
+        "user": "u", "reasoning_effort": "low",
+        "metadata": {"a": "hint"}, "nobody_knows": 1, "nor_this": 1, "seed_of": null}"""
     )
 
     assert request == ChatRequest(
@@ -105,7 +110,9 @@ def test_a_request_with_everything_is_read() -> None:
         tool_choice=ToolChoice("tool", "f"),
         parallel_tool_calls=False,
         output=OutputSchema(msgspec.Raw(b'{"a": 1.0}'), "s", strict=False),
+        reasoning=Reasoning("low"),
         user="u",
+        passed_over=("metadata", "other"),
     )
 
 
@@ -137,6 +144,114 @@ def test_tool_choice_may_be_a_word(mode: str) -> None:
 
     assert choice is not None
     assert (choice.mode, choice.name) == (mode, None)
+
+
+HINTS = [
+    *("logit_bias", "service_tier", "metadata", "store", "prediction", "safety_identifier"),
+    *("prompt_cache_key", "verbosity", "chat_template_kwargs", "min_p", "provider"),
+]
+
+
+@pytest.mark.parametrize("name", HINTS)
+def test_a_hint_without_a_word_in_the_hub_is_told_by_its_name(name: str) -> None:
+    assert read(b',"%b":{"a":1}' % name.encode()).passed_over == (name,)
+
+
+@pytest.mark.parametrize("value", [b"null", b"false", b"{}", b"[]", b'""'])
+def test_a_hint_that_says_nothing_is_not_told(value: bytes) -> None:
+    assert read(b',"metadata":%b' % value).passed_over == ()
+
+
+TERMS = [
+    *("functions", "function_call", "audio", "web_search_options", "guided_regex"),
+    *("guided_choice", "guided_grammar", "structured_outputs", "grammar", "stop_token_ids"),
+    *("documents", "continue_final_message"),
+]
+
+
+@pytest.mark.parametrize("name", TERMS)
+def test_a_term_without_a_word_in_the_hub_is_refused_by_its_name(name: str) -> None:
+    assert read(b',"%b":null' % name.encode()) == ChatRequest("m", ())
+    with pytest.raises(BadPayload, match=f"^{name}: not supported for this model$"):
+        read(b',"%b":["x"]' % name.encode())
+
+
+def test_text_is_the_only_modality() -> None:
+    assert read(b',"modalities":["text"]') == ChatRequest("m", ())
+    with pytest.raises(BadPayload, match=r"^modalities: only text is supported"):
+        read(b',"modalities":["text","audio"]')
+
+
+@pytest.mark.parametrize(
+    ("members", "reasoning"),
+    [
+        (b',"reasoning_effort":"high"', Reasoning("high")),
+        (b',"reasoning":{"effort":"low","exclude":true}', Reasoning("low")),
+        (b',"reasoning":{"max_tokens":2000}', Reasoning(budget=2000)),
+        (b',"reasoning":{"enabled":true}', None),
+        (b',"reasoning_effort":"high","reasoning":{"max_tokens":1}', Reasoning("high")),
+        (b',"think":"medium"', Reasoning("medium")),
+        (b',"think":false', Reasoning("none")),
+        (b',"think":true', None),
+        (b',"chat_template_kwargs":{"enable_thinking":false}', Reasoning("none")),
+        (b',"chat_template_kwargs":{"enable_thinking":true}', None),
+    ],
+)
+def test_how_much_to_think_has_several_spellings(
+    members: bytes, reasoning: Reasoning | None
+) -> None:
+    assert read(members).reasoning == reasoning
+
+
+def test_a_schema_has_an_older_word() -> None:
+    schema = msgspec.Raw(b'{"type":"object"}')
+
+    assert read(b',"guided_json":{"type":"object"}').output == OutputSchema(schema)
+
+
+SIGNED = b'"thinking_blocks":[{"type":"thinking","thinking":"a","signature":"s"},'
+REDACTED = b'{"type":"redacted_thinking","data":"r"}]'
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "parts"),
+    [
+        (b'"reasoning_content":"a"', (ThinkingPart("a"),)),
+        (b'"reasoning":"a"', (ThinkingPart("a"),)),
+        (
+            b'"reasoning_content":"a",' + SIGNED + REDACTED,
+            (ThinkingPart("a", "s"), RedactedThinkingPart("r")),
+        ),
+        (b'"thinking_blocks":[{"type":"odd"}]', ()),
+        (b'"reasoning":{"odd":1}', ()),
+    ],
+)
+def test_reasoning_of_earlier_turns_comes_before_what_was_said(
+    thoughts: bytes, parts: tuple[ThinkingPart | RedactedThinkingPart, ...]
+) -> None:
+    said = b'{"role":"assistant","content":"b",%b}'
+    (message,) = read(b"", b"[%b]" % (said % thoughts)).messages
+
+    assert message == Message("assistant", (*parts, TextPart("b")))
+
+
+def test_the_signature_of_a_call_is_read_and_written() -> None:
+    use = (
+        b'{"id":"c","type":"function","function":{"name":"f","arguments":"{}"},'
+        b'"extra_content":{"google":{"thought_signature":"s"}}}'
+    )
+    request = read(b"", b'[{"role":"assistant","content":null,"tool_calls":[%b]}]' % use)
+
+    assert request.messages[0].tool_calls == (ToolUse("c", "f", "{}", "s"),)
+    assert use in OPENAI_CHAT.encode_request(request, "m")
+
+
+def test_what_a_tool_answered_may_have_parts() -> None:
+    said = b'{"role":"tool","tool_call_id":"c","content":[{"type":"text","text":"1"}]}'
+
+    assert read(b"", b"[%b]" % said).messages == (
+        Message("tool", (TextPart("1"),), tool_call_id="c"),
+    )
 
 
 def test_the_answers_form_may_be_free() -> None:
@@ -196,6 +311,105 @@ def test_a_plain_request_is_written_plainly() -> None:
     )
 
 
+def sent(*messages: Message) -> list[dict[str, object]]:
+    body = msgspec.json.decode(OPENAI_CHAT.encode_request(ChatRequest("m", messages), "m"))
+    found: list[dict[str, object]] = body["messages"]
+    return found
+
+
+def test_pictures_that_tools_answered_with_follow_all_answers_of_the_turn() -> None:
+    picture = ImagePart("data:,")
+    wire = {"type": "image_url", "image_url": {"url": "data:,"}}
+
+    assert sent(
+        Message("tool", (TextPart("1"), picture), tool_call_id="a"),
+        Message("tool", (picture,), tool_call_id="b"),
+        Message("user", (TextPart("so?"),)),
+        Message("tool", (picture,), tool_call_id="c"),
+    ) == [
+        {"role": "tool", "content": "1", "tool_call_id": "a"},
+        {"role": "tool", "content": "", "tool_call_id": "b"},
+        {"role": "user", "content": [wire, wire]},
+        {"role": "user", "content": "so?"},
+        {"role": "tool", "content": "", "tool_call_id": "c"},
+        {"role": "user", "content": [wire]},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"), [("no file", "Error: no file"), ("error 7", "error 7"), ("", "Error: ")]
+)
+def test_a_tool_that_failed_is_said_to_have_failed(text: str, written: str) -> None:
+    answer = Message("tool", (TextPart(text),), tool_call_id="a", is_error=True)
+
+    assert sent(answer) == [{"role": "tool", "content": written, "tool_call_id": "a"}]
+
+
+def test_reasoning_is_written_as_text_and_as_blocks_where_it_is_signed() -> None:
+    plain = Message("assistant", (ThinkingPart("a"), TextPart("b")))
+    signed = Message("assistant", (ThinkingPart("a", "s"), RedactedThinkingPart("r")))
+
+    assert sent(plain, signed) == [
+        {"role": "assistant", "content": "b", "reasoning_content": "a"},
+        {
+            "role": "assistant",
+            "content": None,
+            "reasoning_content": "a",
+            "thinking_blocks": [
+                {"type": "thinking", "thinking": "a", "signature": "s"},
+                {"type": "redacted_thinking", "data": "r"},
+            ],
+        },
+    ]
+
+
+def test_a_server_of_ones_own_is_asked_in_older_words() -> None:
+    request = ChatRequest("m", (Message("developer"),), sampling=Sampling(max_tokens=3))
+
+    assert OPENAI_CHAT.encode_request(request, "m") == (
+        b'{"model":"m","messages":[{"role":"developer","content":null}],"max_completion_tokens":3}'
+    )
+    assert SELF_HOSTED_CHAT.encode_request(request, "m") == (
+        b'{"model":"m","messages":[{"role":"system","content":null}],"max_tokens":3}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("budget", "effort"),
+    [(0, "none"), (1, "low"), (4999, "low"), (5000, "medium"), (10_000, "high"), (99_999, "high")],
+)
+def test_a_budget_is_written_as_an_effort(budget: int, effort: str) -> None:
+    request = ChatRequest("m", (), reasoning=Reasoning(budget=budget))
+
+    body = msgspec.json.decode(OPENAI_CHAT.encode_request(request, "m"))
+
+    assert body["reasoning_effort"] == effort
+
+
+@pytest.mark.parametrize(
+    ("effort", "members"),
+    [
+        ("minimal", b'"reasoning_effort":"low"'),
+        ("medium", b'"reasoning_effort":"medium"'),
+        ("xhigh", b'"reasoning_effort":"high"'),
+        ("none", b'"chat_template_kwargs":{"enable_thinking":false}'),
+    ],
+)
+def test_a_server_of_ones_own_knows_three_levels_and_no(effort: str, members: bytes) -> None:
+    request = ChatRequest("m", (), reasoning=Reasoning(effort))
+
+    assert SELF_HOSTED_CHAT.encode_request(request, "m") == (
+        b'{"model":"m","messages":[],%b}' % members
+    )
+    assert b'"reasoning_effort":"%b"' % effort.encode() in OPENAI_CHAT.encode_request(request, "m")
+
+
+def test_one_call_at_a_time_is_said_only_where_there_are_tools() -> None:
+    request = ChatRequest("m", (), parallel_tool_calls=False)
+
+    assert b"parallel" not in OPENAI_CHAT.encode_request(request, "m")
+
+
 def test_the_form_of_the_answer_is_written() -> None:
     free = ChatRequest("m", (), output=OutputSchema())
     nameless = ChatRequest("m", (), output=OutputSchema(msgspec.Raw(b"{}")))
@@ -216,14 +430,32 @@ TEXT = st.text(max_size=6)
 PARTS = st.one_of(
     st.builds(TextPart, TEXT), st.builds(ImagePart, TEXT, st.none() | st.sampled_from(["low"]))
 )
-MESSAGES = st.builds(
-    Message,
-    role=st.sampled_from(["system", "developer", "user", "assistant", "tool"]),
-    parts=st.lists(PARTS, max_size=3).map(tuple),
-    name=st.none() | TEXT,
-    tool_calls=st.lists(st.builds(ToolUse, TEXT, TEXT, TEXT), max_size=2).map(tuple),
-    tool_call_id=st.none() | TEXT,
+THOUGHTS = st.lists(
+    st.builds(ThinkingPart, TEXT, TEXT.filter(bool)) | st.builds(RedactedThinkingPart, TEXT),
+    max_size=2,
 )
+NAMES = st.none() | TEXT
+SIGNATURES = st.none() | TEXT.filter(bool)
+TURNS = st.builds(
+    Message,
+    role=st.sampled_from(["system", "developer", "user"]),
+    parts=st.lists(PARTS, max_size=3).map(tuple),
+    name=NAMES,
+)
+ASSISTANTS = st.builds(
+    Message,
+    role=st.just("assistant"),
+    parts=st.builds(lambda *lists: (*lists[0], *lists[1]), THOUGHTS, st.lists(PARTS, max_size=3)),
+    name=NAMES,
+    tool_calls=st.lists(st.builds(ToolUse, TEXT, TEXT, TEXT, SIGNATURES), max_size=2).map(tuple),
+)
+ANSWERS = st.builds(
+    Message,
+    role=st.just("tool"),
+    parts=st.lists(st.builds(TextPart, TEXT), min_size=1, max_size=3).map(tuple),
+    tool_call_id=TEXT,
+)
+MESSAGES = TURNS | ASSISTANTS | ANSWERS
 RAW = st.sampled_from([b"{}", b'{"a":[1.50]}', b'{ "b" : "\\u00e9" }']).map(msgspec.Raw)
 FLAG = st.none() | st.booleans()
 COUNT = st.none() | st.integers(0, 2**53)
@@ -256,6 +488,7 @@ REQUESTS = st.builds(
     | st.builds(ToolChoice, st.sampled_from(["auto", "none", "required"]))
     | st.builds(ToolChoice, st.just("tool"), TEXT),
     parallel_tool_calls=FLAG,
+    reasoning=st.none() | st.builds(Reasoning, st.sampled_from(["low", "medium", "high"])),
     output=st.none()
     | st.just(OutputSchema())
     | st.builds(OutputSchema, RAW, TEXT.filter(bool), FLAG),
@@ -265,7 +498,34 @@ REQUESTS = st.builds(
 
 @given(REQUESTS)
 def test_what_is_written_is_read_back(request: ChatRequest) -> None:
+    if not request.tools:
+        request = msgspec.structs.replace(request, parallel_tool_calls=None)
+
     assert OPENAI_CHAT.decode_request(OPENAI_CHAT.encode_request(request, "m")) == request
+
+
+# What the two names of one thing become, once they have been read.
+FIRST_NAMES = {"max_tokens": "max_completion_tokens"}
+
+
+@given(REQUESTS, st.sampled_from([OPENAI_CHAT, SELF_HOSTED_CHAT]))
+def test_no_member_is_lost_between_a_client_and_a_server_that_both_know_it(
+    request: ChatRequest, server: OpenAIChat
+) -> None:
+    asked = OPENAI_CHAT.encode_request(request, "m")
+
+    settled, lost = policy.settle(OPENAI_CHAT.decode_request(asked), server.spoken, server.name)
+    sent = server.encode_request(settled, "m")
+
+    before, after = msgspec.json.decode(asked), msgspec.json.decode(sent)
+    after = {FIRST_NAMES.get(name, name): value for name, value in after.items()}
+    lost_members = {*lost} - {"thinking"}
+    assert {name: value for name, value in before.items() if name not in after} == {
+        name: before[name] for name in lost_members & before.keys()
+    }
+    for name in after.keys() - {"messages"}:
+        assert after[name] == before[name]
+    assert len(after["messages"]) == len(before["messages"])
 
 
 # Passing on

@@ -8,8 +8,21 @@ import pytest
 from parsers.chat import ChatRequest, CompletionRequest, Message, Sampling, TextPart
 from parsers.dialects.base import Untranslatable
 from parsers.dialects.openai import OPENAI_CHAT
-from parsers.dialects.prompt_chat import PROMPT_CHAT, TGI_PROMPT_CHAT, PromptChat
+from parsers.dialects.prompt_chat import (
+    PROMPT_CHAT,
+    SELF_HOSTED_PROMPT_CHAT,
+    TGI_PROMPT_CHAT,
+    PromptChat,
+)
 
+LIMITS = pytest.mark.parametrize(
+    ("dialect", "limit"),
+    [
+        (PROMPT_CHAT, "max_completion_tokens"),
+        (SELF_HOSTED_PROMPT_CHAT, "max_tokens"),
+        (TGI_PROMPT_CHAT, "max_tokens"),
+    ],
+)
 BOTH = pytest.mark.parametrize("dialect", [PROMPT_CHAT, TGI_PROMPT_CHAT])
 
 
@@ -17,8 +30,8 @@ def prompt(**members: object) -> CompletionRequest:
     return msgspec.structs.replace(CompletionRequest(model="asked", prompt="def f("), **members)
 
 
-@BOTH
-def test_the_text_becomes_the_one_message(dialect: PromptChat) -> None:
+@LIMITS
+def test_the_text_becomes_the_one_message(dialect: PromptChat, limit: str) -> None:
     request = prompt(
         stream=True,
         include_usage=True,
@@ -31,7 +44,7 @@ def test_the_text_becomes_the_one_message(dialect: PromptChat) -> None:
     assert msgspec.json.decode(body) == {
         "model": "upstream",
         "messages": [{"role": "user", "content": "def f("}],
-        "max_tokens": 5,
+        limit: 5,
         "temperature": 0,
         "stop": ["\n"],
         "stream": True,

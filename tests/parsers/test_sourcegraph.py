@@ -58,9 +58,10 @@ def chat(version: int | None = 1) -> SourcegraphDialect:
     return dialect_for(Operation.CHAT, version)
 
 
-def encoded(version: int | None, *events: StreamEvent) -> bytes:
-    """The whole stream of these events."""
-    encode = chat(version).stream_encoder(IDENTITY, include_usage=True).encode
+def encoded(version: int | None, *events: StreamEvent, name: str | None = None) -> bytes:
+    """The whole stream of these events; `name` is what the model may be called."""
+    dialect = msgspec.structs.replace(chat(version), upstream_name=name)
+    encode = dialect.stream_encoder(IDENTITY, include_usage=True).encode
     return b"".join(encode(event) for event in events)
 
 
@@ -103,13 +104,37 @@ def test_from_2_on_events_have_the_new_text_alone(version: int) -> None:
 @pytest.mark.parametrize("version", [5, 6, 7, 8, NEWEST_VERSION])
 def test_from_5_on_the_counts_are_told_before_the_end(version: int) -> None:
     usage = b'{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}'
-    assert encoded(version, *HELLO) == (
+    assert encoded(version, *HELLO, name="m") == (
         completion(b'{"deltaText":"Hel"}')
         + completion(b'{"deltaText":"lo\\n"}')
         + completion(b'{"deltaText":"","stopReason":"stop"}')
-        + completion(b'{"deltaText":"","usage":%b}' % usage)
+        + completion(b'{"deltaText":"","usage":%b,"modelref":"lab::v1::model","model":"m"}' % usage)
         + DONE
     )
+
+
+def test_the_name_that_the_server_gives_the_model_is_told_unless_it_is_hidden() -> None:
+    events = (Started(model="m-2026"), Text("a"), Usage(1, 1), Ended())
+
+    told = encoded(5, *events, name="m")
+    hidden = encoded(5, *events)
+
+    assert b'"modelref":"lab::v1::model","model":"m-2026"}' in told
+    assert b'"modelref":"lab::v1::model"}' in hidden
+    assert b"m-2026" not in hidden
+
+
+def test_a_whole_answer_names_its_model_beside_the_counts() -> None:
+    events = (Started(model="m-2026"), Text("a"), Ended())
+    named = msgspec.structs.replace(chat(5), upstream_name="m")
+
+    told = msgspec.json.decode(named.encode_body((*events, Usage(1, 1)), IDENTITY))
+    hidden = msgspec.json.decode(chat(5).encode_body((*events, Usage(1, 1)), IDENTITY))
+    uncounted = msgspec.json.decode(named.encode_body(events, IDENTITY))
+
+    assert (told["modelref"], told["model"]) == ("lab::v1::model", "m-2026")
+    assert (hidden["modelref"], "model" in hidden) == ("lab::v1::model", False)
+    assert uncounted == {"completion": "a", "stopReason": "stop_sequence"}
 
 
 def test_only_the_last_counts_are_told_with_cached_tokens() -> None:
@@ -313,6 +338,7 @@ def test_a_whole_answer_of_a_newer_form_has_counts_thinking_and_calls() -> None:
             },
         ],
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
+        "modelref": "lab::v1::model",
     }
     old = msgspec.json.decode(chat(4).encode_body((*TOOLS, Usage(1, 2)), IDENTITY))
     assert old == {"completion": "", "stopReason": "tool_calls"}

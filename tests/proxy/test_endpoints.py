@@ -8,7 +8,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 
-from proxy.endpoints import Endpoint, EndpointState, Lease, LiveState
+from proxy.endpoints import Endpoint, EndpointState, Lease, LiveState, Member, ModelState
 from proxy.providers.base import UpstreamRequest
 from proxy.transport import Connection
 from proxy.upstream import Upstream
@@ -45,7 +45,9 @@ async def test_whichever_thread_forgets_an_endpoint_the_loop_closes_its_connecti
     asyncio.get_running_loop().set_debug(True)  # makes asyncio complain of the wrong thread
     async with Server() as server:
         upstream, endpoint = Upstream(), Endpoint("server", server.url)
-        lease = [Lease(endpoint, LiveState().state_of("lab", endpoint))]
+        member = Member(endpoint, LiveState().state_of("lab", endpoint))
+        lease = [Lease(member, ModelState())]
+        del member
         attempt = Attempt()
         await upstream.send(UpstreamRequest(GET, b""), lease[0], attempt, connect_seconds=1)
         up = await server.accept()

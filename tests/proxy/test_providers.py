@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 import pytest
 
+from parsers.chat import ChatRequest, Sampling
 from parsers.dialects.base import ClientDialect
 from parsers.dialects.completions import OPENAI_COMPLETIONS
 from parsers.dialects.openai import OPENAI_CHAT
+from parsers.dialects.passthrough import DETOKENIZE, EMBEDDINGS, RERANK, TOKENIZE, Passthrough
 from proxy import __version__
 from proxy.config.problems import ConfigError
 from proxy.endpoints import LiveState
@@ -286,6 +288,85 @@ async def test_azure_completions(deprecated: bool, route: str) -> None:
     assert head.startswith(f"POST {path} HTTP/1.1\r\n")
 
 
+async def test_azure_embeds_on_a_path_of_the_deployment() -> None:
+    head = await head_of(AZURE, EMBEDDINGS)
+
+    path = "/openai/deployments/m/embeddings?api-version=2024-10-21"
+    assert head.startswith(f"POST {path} HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "limit"),
+    [
+        ({}, "max_tokens"),
+        ({"modelName": "o3-mini"}, "max_tokens"),  # a deployment's name says nothing
+        ({"displayName": "gpt-5"}, "max_completion_tokens"),
+        ({"displayName": "o3-mini"}, "max_completion_tokens"),
+        ({"displayName": "o3x"}, "max_tokens"),
+        ({"reasoningEffort": "low"}, "max_completion_tokens"),
+        ({"capabilities": ["chat", "reasoning"]}, "max_completion_tokens"),
+    ],
+)
+def test_azure_is_told_the_limit_by_the_name_that_the_model_knows(model: Json, limit: str) -> None:
+    found = model_of(AZURE, **model)
+    request = ChatRequest("m", (), sampling=Sampling(max_tokens=7))
+
+    body = route_of(found, OPENAI_CHAT).dialect.encode_request(request, "m")
+
+    assert msgspec.json.decode(body) == {"model": "m", "messages": [], limit: 7}
+
+
+@pytest.mark.parametrize(
+    ("settings", "client", "path"),
+    [
+        ({"type": "openai"}, EMBEDDINGS, "/v1/embeddings"),
+        ({"type": "fireworks"}, EMBEDDINGS, "/inference/v1/embeddings"),
+        ({"type": "fireworks"}, RERANK, "/inference/v1/rerank"),
+        (hosted(), EMBEDDINGS, "/v1/embeddings"),
+        (hosted(), RERANK, "/v1/rerank"),
+        (hosted(), TOKENIZE, "/tokenize"),
+        (hosted(), DETOKENIZE, "/detokenize"),
+        (hosted(url="http://a:8000/base/v1"), TOKENIZE, "/base/tokenize"),
+        (hosted("huggingface-tgi"), TOKENIZE, "/tokenize"),
+        ({**hosted("huggingface-tgi"), "dialect": "tgi"}, TOKENIZE, "/tokenize"),
+    ],
+)
+async def test_work_that_is_passed_through_has_its_own_path(
+    settings: Json, client: Passthrough, path: str
+) -> None:
+    assert (await head_of(settings, client)).startswith(f"POST {path} HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    ("settings", "client"),
+    [
+        ({"type": "openai"}, RERANK),
+        ({"type": "openai"}, TOKENIZE),
+        (AZURE, RERANK),
+        (hosted("huggingface-tgi"), EMBEDDINGS),
+        (hosted("huggingface-tgi"), DETOKENIZE),
+    ],
+)
+def test_work_that_a_service_does_not_do_has_no_path(settings: Json, client: Passthrough) -> None:
+    assert model_of(settings).provider.route_for(client) is None
+
+
+def test_what_is_called_is_all_that_can_be_called() -> None:
+    provider = model_of(hosted()).provider
+
+    paths = ["/chat/completions", "/completions", "/detokenize", "/embeddings", "/rerank"]
+    assert set(paths) | {"/tokenize"} <= set(provider.paths)
+    assert any(head.startswith(b"POST /tokenize ") for head in provider.heads)
+    assert any(head.startswith(b"POST /v1/embeddings ") for head in provider.heads)
+
+
+def test_fireworks_is_not_told_what_it_does_not_know() -> None:
+    dialect = route_of(model_of({"type": "fireworks"}), OPENAI_CHAT).dialect
+
+    assert {"seed", "thinking"}.isdisjoint(dialect.spoken)
+    assert dialect.name == OPENAI_CHAT.name  # still exact
+
+
 def test_azure_names_the_configured_user_where_the_request_names_none() -> None:
     model = model_of({**AZURE, "user": "steve holt"})
     dialect = route_of(model, OPENAI_CHAT).dialect
@@ -332,30 +413,7 @@ NOT_CALLABLE = ("", "models of this provider cannot be called by this version")
 @pytest.mark.parametrize(
     ("settings", "host"),
     [
-        ({"type": "anthropic", "accessToken": "k"}, "api.anthropic.com"),
-        ({"type": "anthropic", "endpoint": "https://a/v1/messages"}, "a"),
-        ({"type": "google", "accessToken": "k"}, "generativelanguage.googleapis.com"),
-        (
-            {"type": "google", "googleWorkloadIdentityConfig": {"credentialsFile": "/x"}},
-            "generativelanguage.googleapis.com",
-        ),
         ({"type": "sourcegraph", "accessToken": "k"}, "cody-gateway.sourcegraph.com"),
-        (
-            {"type": "awsBedrock", "endpoint": "eu-central-1"},
-            "bedrock-runtime.eu-central-1.amazonaws.com",
-        ),
-        (
-            {"type": "awsBedrock", "region": "us-gov-west-1", "accessToken": "a:b"},
-            "bedrock-runtime.us-gov-west-1.amazonaws.com",
-        ),
-        (
-            {
-                "type": "awsBedrock",
-                "accessToken": "a:b:c",
-                "endpoint": "https://vpce-0-1.bedrock-runtime.us-west-2.vpce.amazonaws.com",
-            },
-            "vpce-0-1.bedrock-runtime.us-west-2.vpce.amazonaws.com",
-        ),
     ],
 )
 def test_a_kind_without_a_dialect_loads_and_says_that_it_cannot_be_called(
@@ -388,39 +446,3 @@ def test_google_credentials_exclude_each_other() -> None:
             '"credentialsFile" and "credentialsJSON" exclude each other',
         )
     ]
-
-
-@pytest.mark.parametrize(
-    ("settings", "problem"),
-    [
-        ({}, ("", '"endpoint" or "region" is missing: one of them says the region')),
-        (
-            {"endpoint": "https://bedrock.example.com"},
-            (".endpoint", 'no region in the URL: give it in "region"'),
-        ),
-        (
-            {"endpoint": "frankfurt"},
-            (
-                ".endpoint",
-                "neither a region nor a URL: the URL must begin with http://, https:// or unix:",
-            ),
-        ),
-        (
-            {"region": "not a region"},
-            (
-                ".region",
-                "neither a region nor a URL: the host must be an ASCII name (punycode)"
-                " or an address",
-            ),
-        ),
-    ],
-)
-def test_bedrock_needs_to_know_its_region(settings: Json, problem: tuple[str, str]) -> None:
-    assert problems_of({"type": "awsBedrock", **settings}) == [problem]
-
-
-def test_a_bedrock_key_of_another_form_is_told() -> None:
-    settings = {"type": "awsBedrock", "endpoint": "us-west-2", "accessToken": "k"}
-
-    text = 'ignored, for it is not "KEY:SECRET" nor "KEY:SECRET:SESSION"'
-    assert set(warnings_of(settings)) == {NOT_CALLABLE, (".accessToken", text)}

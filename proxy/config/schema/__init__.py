@@ -28,7 +28,15 @@ from proxy.config.schema.models import (
     ProvisionedThroughput,
     ServerSideModelConfig,
 )
-from proxy.config.schema.penstock import ClientKey, Limits, Listen, Penstock, Timeouts
+from proxy.config.schema.penstock import (
+    ClientKey,
+    DailyLimits,
+    Drain,
+    Limits,
+    Listen,
+    Penstock,
+    Timeouts,
+)
 from proxy.config.schema.secret import (
     EnvSecret,
     FileSecret,
@@ -54,7 +62,9 @@ __all__ = [
     "ClientSideProviderConfig",
     "Completions",
     "ContextWindow",
+    "DailyLimits",
     "DefaultModels",
+    "Drain",
     "EnvSecret",
     "FileSecret",
     "Knobs",

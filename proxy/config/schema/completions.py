@@ -21,8 +21,6 @@ class Completions(Block, frozen=True):
     LATER: ClassVar[frozenset[str]] = frozenset(
         {
             "disableClientConfigAPI",
-            "perUserDailyLimit",
-            "perUserCodeCompletionsDailyLimit",
             # Only the vendor's own site uses these.
             "perCommunityUserChatMonthlyInteractionLimit",
             "perCommunityUserChatMonthlyLLMRequestLimit",
@@ -80,6 +78,24 @@ class Completions(Block, frozen=True):
         str, Meta(description="Azure: what the deployment in completionModel serves.")
     ] = ""
     user: Annotated[str, Meta(description="Azure: the user that requests are counted for.")] = ""
+    per_user_daily_limit: Annotated[
+        _Count,
+        Meta(
+            description="The older form of penstock's dailyLimits.chatRequests; counts beside a"
+            " modelConfiguration too."
+        ),
+    ] = 0
+    per_user_code_completions_daily_limit: Annotated[
+        _Count,
+        Meta(
+            description="The older form of penstock's dailyLimits.codeRequests; counts beside a"
+            " modelConfiguration too."
+        ),
+    ] = 0
     enabled: Annotated[
-        bool | None, Meta(description="The older form of cody.enabled; false refuses the file.")
+        bool | None,
+        Meta(
+            description="The older form of cody.enabled, which counts where both are given;"
+            " false refuses the file."
+        ),
     ] = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
+import msgspec
 from msgspec import Meta
 
 from parsers.dialects.base import MAX_EVENT_BYTES
 from proxy.config.schema.block import Block
 from proxy.config.schema.secret import Secret
+from proxy.config.schema.traffic import ModelTraffic, ProviderTraffic, Traffic
 
 # One picture in base64, or some 8 million tokens: more than any context window.
 DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
@@ -16,6 +18,24 @@ DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
 # A day is longer than any answer takes.
 _Seconds: TypeAlias = Annotated[float, Meta(gt=0, le=86_400)]
 _Port: TypeAlias = Annotated[int, Meta(ge=0, le=65_535)]
+
+
+_Requests: TypeAlias = Annotated[int, Meta(ge=0)]
+
+
+class DailyLimits(Block, frozen=True):
+    """How many requests one user may make in 24 hours, which begin with the first of them.
+
+    A user is a client, or an address where no client has a key. One request more gets 429.
+    """
+
+    chat_requests: Annotated[
+        _Requests | None, Meta(description="For chat, by any route; 0 for no limit.")
+    ] = None
+    code_requests: Annotated[
+        _Requests | None,
+        Meta(description="For completions of code or raw text, by any route; 0 for no limit."),
+    ] = None
 
 
 class ClientKey(Block, frozen=True):
@@ -30,6 +50,18 @@ class ClientKey(Block, frozen=True):
     models: Annotated[
         Annotated[tuple[str, ...], Meta(min_length=1)] | None,
         Meta(description="The models it may use; all if not given."),
+    ] = None
+    priority: Annotated[
+        int,
+        Meta(
+            ge=-100,
+            le=100,
+            description="Where requests wait for room, those of a higher priority go first.",
+        ),
+    ] = 0
+    daily_limits: Annotated[
+        DailyLimits | None,
+        Meta(description="How many requests it may make in a day; as everybody if not given."),
     ] = None
 
 
@@ -101,7 +133,29 @@ class Listen(Block, frozen=True, omit_defaults=False):
     ] = 9090
 
 
-class Penstock(Block, frozen=True, omit_defaults=False):
+class Drain(Block, frozen=True, omit_defaults=False):
+    """How penstock leaves: by SIGTERM, `penstock drain` or POST /drain. There is no way back."""
+
+    grace_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=86_400,
+            description="How long new requests are still served, each as the last on its"
+            " connection, while load balancers learn that penstock leaves; later ones get 503."
+            " SIGTERM alone ends the listening at once; after `penstock drain` it waits for this.",
+        ),
+    ] = 5.0
+    deadline_seconds: Annotated[
+        _Seconds,
+        Meta(
+            description="How long requests may go on, the grace included; those that still run"
+            " end with an error of their dialect. `--drain-seconds` wins over it."
+        ),
+    ] = 30.0
+
+
+class Penstock(Traffic, frozen=True, omit_defaults=False):
     """What the Sourcegraph format has no word for. Every key has a default."""
 
     clients: Annotated[
@@ -112,4 +166,27 @@ class Penstock(Block, frozen=True, omit_defaults=False):
         Timeouts, Meta(description="How long penstock waits for a model server.")
     ] = Timeouts()
     limits: Annotated[Limits, Meta(description="How much penstock takes at once.")] = Limits()
+    daily_limits: Annotated[
+        DailyLimits,
+        Meta(
+            description="How many requests each user may make in a day; those of a completions"
+            " block if not given, else as many as they like."
+        ),
+    ] = DailyLimits()
     listen: Annotated[Listen, Meta(description="Where penstock is reached.")] = Listen()
+    drain: Annotated[Drain, Meta(description="How penstock leaves.")] = Drain()
+    readiness: Annotated[
+        Literal["config", "any", "all"],
+        Meta(
+            description='When /readyz says yes: "config": as soon as the configuration is loaded;'
+            ' "any": once some model can be reached, as a sidecar should; "all": once all can.'
+        ),
+    ] = "config"
+    providers: Annotated[
+        dict[str, ProviderTraffic],
+        Meta(description="What is different for the models of one provider, by its id."),
+    ] = msgspec.field(default_factory=dict)
+    models: Annotated[
+        dict[str, ModelTraffic],
+        Meta(description="What is different for one model, by its reference."),
+    ] = msgspec.field(default_factory=dict)

@@ -20,8 +20,22 @@ class SiteConfig(msgspec.Struct, frozen=True, rename="camel"):
     ] = None
     completions: Annotated[
         Completions | None,
-        Meta(description="The older form of modelConfiguration; ignored, unread, beside it."),
+        Meta(
+            description="The older form of modelConfiguration; beside it only its daily limits"
+            " are read."
+        ),
     ] = None
+    cody_enabled: Annotated[
+        bool | None,
+        Meta(description="Whether Cody clients are served: false refuses them, and nobody else."),
+    ] = msgspec.field(default=None, name="cody.enabled")
+    cody_context_filters: Annotated[
+        dict[str, msgspec.Raw] | None,
+        Meta(
+            description="What Cody clients keep out of their prompts, themselves: that it is there"
+            " refuses clients too old to do so, and penstock looks no further."
+        ),
+    ] = msgspec.field(default=None, name="cody.contextFilters")
     penstock: Annotated[
         Penstock, Meta(description="What the Sourcegraph format has no word for.")
     ] = Penstock()

@@ -153,7 +153,9 @@ def test_a_model_of_another_kind_of_provider(files: Files) -> None:
     files.server_side(0)["type"] = "huggingface-tgi"
 
     assert files.lines() == [
-        '> model p::v1::m rerouted provider: "openaicompatible" -> "huggingface-tgi"'
+        '> model p::v1::m rerouted provider: "openaicompatible" -> "huggingface-tgi"',
+        '> model p::v1::m rerouted routes: ["/chat/completions","/completions","/detokenize",'
+        '"/embeddings","/rerank","/tokenize"] -> ["/chat/completions","/completions","/tokenize"]',
     ]
 
 
@@ -161,8 +163,9 @@ def test_a_model_on_other_paths(files: Files) -> None:
     files.server_side(0)["useLegacyCompletions"] = False
 
     assert files.lines() == [
-        '> model p::v1::m rerouted routes: ["/chat/completions","/completions"]'
-        ' -> ["/chat/completions"]'
+        '> model p::v1::m rerouted routes: ["/chat/completions","/completions","/detokenize",'
+        '"/embeddings","/rerank","/tokenize"] -> ["/chat/completions","/detokenize",'
+        '"/embeddings","/rerank","/tokenize"]'
     ]
 
 

@@ -42,7 +42,16 @@ WORDS: dict[str, object] = {
     "model_overrides_recommended_settings": None,  # these become models: tests below
     "self_hosted_models": None,
     "completions": None,
+    # Whoever looks for secrets asks often, and names no version of his client.
+    **dict.fromkeys(("chat_requests", "code_requests"), 1_000_000),
+    **dict.fromkeys(("per_user_daily_limit", "per_user_code_completions_daily_limit"), 1_000_000),
+    "cody_context_filters": None,  # has a test of its own
+    "load_factor": 1.5,
+    "path": "/health",
+    "fallbacks": ["p0::v1::n"],
 }
+# Of objects whose keys are names of something.
+KEYS = {"providers": "p0", "models": "p0::v1::m"}
 
 
 SAMPLES: dict[object, object] = {
@@ -57,8 +66,18 @@ SAMPLES: dict[object, object] = {
 
 def sample(kind: object, name: str = "", seen: set[type] | None = None) -> object:
     """A value of this type that is not its default."""
+    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if get_origin(bare) is dict and name in KEYS:
+        return {KEYS[name]: sample(get_args(bare)[1], "", seen)}
     if name in WORDS:
         return WORDS[name]
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        return full(kind, seen)
+    return _of_arguments(kind, name, seen)
+
+
+def _of_arguments(kind: object, name: str, seen: set[type] | None) -> object:
+    """A value of what stands in the brackets of a type."""
     if get_origin(kind) is Literal:
         return get_args(kind)[-1]
     if get_origin(kind) in (Annotated, Union, UnionType):
@@ -66,8 +85,6 @@ def sample(kind: object, name: str = "", seen: set[type] | None = None) -> objec
         return sample(first, name, seen)
     if get_origin(kind) is tuple:
         return [sample(get_args(kind)[0], "", seen)]
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
-        return full(kind, seen)
     return SAMPLES[kind]
 
 
@@ -76,7 +93,11 @@ def full(struct: type[msgspec.Struct], seen: set[type] | None = None) -> Json:
     if seen is not None:
         seen.add(struct)
     members = {
-        field.encode_name: sample(field.type, field.name, seen)
+        field.encode_name: (
+            not field.default
+            if isinstance(field.default, bool)
+            else sample(field.type, field.name, seen)
+        )
         for field in msgspec.structs.fields(struct)
     }
     tag = struct.__struct_config__.tag

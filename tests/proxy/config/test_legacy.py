@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from parsers.chat import Operation
 from parsers.jsonc import Positions
 from proxy.config.decoder import decode_strict
 from proxy.config.legacy import convert
@@ -15,7 +16,7 @@ from proxy.config.legacy_defaults import LEGACY_PROVIDERS, Unavailable
 from proxy.config.legacy_limits import max_input_tokens
 from proxy.config.load import Config, converted, load
 from proxy.config.problems import ConfigError, Problem, Problems, Source
-from proxy.config.schema import Completions, ModelConfiguration, Secret
+from proxy.config.schema import Completions, DailyLimits, ModelConfiguration, Secret
 from proxy.config.secrets import read_secret
 
 Json = dict[str, Any]  # Any: checked by use
@@ -206,11 +207,35 @@ def found(problems: Problems) -> tuple[Problem, ...]:
 
 
 def test_limits_that_nobody_enforces_are_told() -> None:
-    config = loaded(provider="openai", accessToken="k", perUserDailyLimit=5)
+    config = loaded(provider="openai", accessToken="k", perProUserChatDailyInteractionLimit=5)
 
     (warning,) = config.warnings
-    assert warning.path == "completions.perUserDailyLimit"
+    assert warning.path == "completions.perProUserChatDailyInteractionLimit"
     assert warning.message == "ignored: not supported by this version"
+
+
+@pytest.mark.parametrize("newer", [True, False])
+def test_the_newer_word_for_being_enabled_counts(newer: bool) -> None:
+    block = {"provider": "openai", "accessToken": "k", "enabled": not newer}
+
+    config = load(msgspec.json.encode({"completions": block, "cody.enabled": newer}))
+
+    assert config.models
+    assert config.serves_cody is newer
+
+
+def test_daily_limits_are_those_of_the_penstock_block() -> None:
+    config = loaded(
+        provider="openai",
+        accessToken="k",
+        perUserDailyLimit=5,
+        perUserCodeCompletionsDailyLimit=6,
+    )
+
+    assert config.warnings == ()
+    assert config.site.penstock.daily_limits == DailyLimits(chat_requests=5, code_requests=6)
+    assert config.daily.limit("anybody", Operation.CHAT) == 5
+    assert config.daily.limit("anybody", Operation.COMPLETION) == 6
 
 
 def test_three_models_that_differ_have_three_references() -> None:

@@ -12,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Meta
 
+from parsers.chat import Operation
 from parsers.jsonc import loads
+from proxy.commands.plain import plain
 from proxy.config.clients import Client
 from proxy.config.decoder import decode_strict
 from proxy.config.document import MAX_CONFIG_BYTES
@@ -106,6 +108,50 @@ def test_the_penstock_block() -> None:
     assert config.timeouts == Timeouts(connect_seconds=1, idle_seconds=0.5)
     assert config.limits == Limits(max_body_bytes=2048)
     assert config.listen == Listen(host="0.0.0.0", port=0, admin_port=0)
+
+
+def test_daily_limits_are_the_clients_own_else_everybodys_else_the_older_ones() -> None:
+    penstock = {
+        "dailyLimits": {"chatRequests": 10},
+        "clients": [
+            {"name": "ci", "key": "k1", "dailyLimits": {"chatRequests": 0}},
+            {"name": "ide", "key": "k2", "dailyLimits": {"codeRequests": 3}},
+            {"name": "cody", "key": "k3"},
+        ],
+    }
+    older = b'{"completions": {"perUserDailyLimit": 7, "perUserCodeCompletionsDailyLimit": 8},'
+    daily = load(older + seed_with(penstock).strip()[1:]).daily
+
+    assert {
+        name: [daily.limit(name, each) for each in (Operation.CHAT, Operation.COMPLETION)]
+        for name in ("ci", "ide", "cody", "anonymous")
+    } == {"ci": [0, 8], "ide": [10, 3], "cody": [10, 8], "anonymous": [10, 8]}
+
+
+@pytest.mark.parametrize("limit", [-1, 1.5, "5", True])
+def test_a_daily_limit_is_a_whole_number(limit: object) -> None:
+    ((place, _),) = penstock_problems(dailyLimits={"chatRequests": limit})
+
+    assert place == "dailyLimits.chatRequests"
+
+
+def test_cody_is_served_unless_the_file_says_otherwise() -> None:
+    assert load(SEED).serves_cody
+    assert load(b'{"cody.enabled": true,' + SEED.strip()[1:]).serves_cody
+    off = load(b'{"cody.enabled": false,' + SEED.strip()[1:])
+    assert not off.serves_cody
+    assert off.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("filters", "wants"), [(b"null", False), (b"{}", True), (b'{"exclude": [{"x": 1}]}', True)]
+)
+def test_context_filters_want_clients_that_know_of_them(filters: bytes, wants: bool) -> None:
+    config = load(b'{"cody.contextFilters": ' + filters + b"," + SEED.strip()[1:])
+
+    assert config.wants_recent_clients is wants
+    assert config.warnings == ()
+    assert plain(config.site)["cody.contextFilters"] == msgspec.json.decode(filters)
 
 
 EVERYTHING_WRONG = b"""{
@@ -248,6 +294,17 @@ def test_a_completions_block_beside_the_newer_one_is_not_read(block: bytes) -> N
     assert config.warnings == (Problem("completions", 1, 2, text),)
     assert not config.is_legacy
     assert config.smart_context_window
+
+
+def test_the_daily_limits_of_a_completions_block_count_beside_the_newer_one() -> None:
+    block = b'{"completions": {"provider": "x", "perUserDailyLimit": 7, "y": 1},'
+
+    config = load(block + SEED.strip()[1:])
+
+    text = 'ignored but for "perUserDailyLimit": modelConfiguration takes its place'
+    assert config.warnings == (Problem("completions", 1, 2, text),)
+    assert config.daily.limit("anybody", Operation.CHAT) == 7
+    assert config.daily.limit("anybody", Operation.COMPLETION) == 0
 
 
 def test_a_completions_block_of_null_beside_the_newer_one_is_nothing() -> None:

@@ -63,7 +63,7 @@ def test_every_struct_was_in_it() -> None:
                 yield child
                 yield from below(child)
 
-    bases = {"HostedSettings", "ServiceSettings"}  # in it as what is made of them
+    bases = {"HostedSettings", "ServiceSettings", "Traffic"}  # in it as what is made of them
     elsewhere = {
         *(Completions, SelfHostedModel, SelfHostedOverride),
         *(SelfHostedClientSide, SelfHostedServerSide),
@@ -80,7 +80,8 @@ def test_every_key_of_a_self_hosted_model_reaches_the_model() -> None:
         "serverSideConfig": {"apiModel": "hunter2"},
     }
     entry = {"provider": "p0", "model": "starcoder2-7b@v1", "apiVersion": "v2"}
-    del given["penstock"]["clients"]
+    for named in ("clients", "models"):  # models that are not there
+        del given["penstock"][named]
     given["modelConfiguration"]["modelOverrides"] = []
     given["modelConfiguration"]["selfHostedModels"] = [{**entry, "override": override}]
 
