@@ -31,6 +31,7 @@ from proxy.registry import Client, Model, Registry
 from proxy.relay import Ending, Plan, Relay, StreamRelay, WholeRelay
 from proxy.reply import Reply
 from proxy.service import Service
+from proxy.trace import trace_lines
 from proxy.traffic.line import LineFull, Ticket
 
 _NOTHING = UpstreamRequest(b"", b"")
@@ -106,6 +107,8 @@ class Attempts:
         """Ask the model, then its fallbacks. The ending's fault is untold if no reply started."""
         self._wanted = model.label
         ending = await self._ask_model(model)
+        if ending.fault is None:
+            return ending
         for other in self._fallbacks(model):
             if self._reply.started or not _has_fallback_for(model, ending.fault):
                 break
@@ -133,19 +136,18 @@ class Attempts:
                     ending = await self._once(model, lease)
             except RequestFailed as failure:
                 return _failed(failure.fault)
+            if ending.fault is None:
+                return ending
             tried.append(lease.state)
-            if not await self._again(model, ending, tried):
+            if not await self._again(model, ending.fault, tried):
                 return ending
             self._service.metrics.count_retry(model.label)
 
     async def _choose(self, model: Model, tried: list[EndpointState]) -> Lease:
         account = self._account
         account.phase = "choose"
-
-        def take() -> Lease | None:
-            assert self._asked is not None  # noqa: S101 - it is being asked
-            return model.pool.take(tried, partial(self._asked.prefix, model.pool.rules.affinity))
-
+        assert self._asked is not None  # noqa: S101 - it is being asked
+        take = partial(model.pool.take, tried, self._asked.prefix)
         lease = None if model.shared.line else take()
         if lease is None:
             since = monotonic()
@@ -180,10 +182,10 @@ class Attempts:
             total = min(total, self._total_seconds)
         return self._account.started + total - monotonic()
 
-    async def _again(self, model: Model, ending: Ending, tried: list[EndpointState]) -> bool:
+    async def _again(self, model: Model, fault: Fault, tried: list[EndpointState]) -> bool:
         """Whether to ask another endpoint of the model; waits until it is time to."""
-        rules, fault = model.pool.rules.retries, ending.fault
-        if fault is None or not fault.kind.retryable or self._reply.started:
+        rules = model.pool.rules.retries
+        if not fault.kind.retryable or self._reply.started:
             return False
         if len(model.pool.members) < 2 or len(tried) >= rules.attempts:
             return False
@@ -232,10 +234,14 @@ class Attempts:
         account.phase = "connect"
         self.streamed = plan.stream
         headers = passed_headers(plan, asked.headers)
+        if model.provider.checks is not None:  # self-hosted: traces are nobody else's business
+            headers += trace_lines(asked.headers)
         call = UpstreamCall(plan.route, body, plan.stream, account.request_id, headers)
         self._outgoing = await model.provider.prepare(call, lease.endpoint)
-        # Credentials may have been fetched only now.
-        return replace(plan, hidden=plan.hidden + model.provider.secrets_for(lease.endpoint))
+        if model.provider.fetches_secrets:  # then some may be known only now
+            hidden = plan.hidden + model.provider.secrets_for(lease.endpoint)
+            plan = replace(plan, hidden=hidden)
+        return plan
 
     async def _call(
         self, plan: Plan, lease: Lease, model: Model, *, fresh: bool
@@ -270,12 +276,8 @@ class Attempts:
             ending = relay.ending or Ending(Outcome.CLIENT_GONE)
             if not ending.outcome.is_success:
                 account.wasted += account.contents - before
-            # That a kept connection had died is no fault of its server.
-            self._tell(
-                Ending(Outcome.CLIENT_GONE) if reused and ending.unanswered else ending,
-                lease,
-                model,
-            )
+            if not (reused and ending.unanswered):  # a connection may have died while it was kept
+                self._tell(ending, lease, model)
 
     def _tell(self, ending: Ending, lease: Lease, model: Model) -> None:
         verdict = verdict_of(ending.outcome, ending.fault)

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from proxy.config.rules import HealthRules, Rules
+from proxy.config.rules import AffinityRules, HealthRules, Rules
 from proxy.outcome import Verdict
 from proxy.traffic.balance import Balancer, Key, balancer_for
 from proxy.traffic.breaker import Breaker
@@ -250,7 +250,8 @@ class Lease:
         self.release()
 
 
-def _no_key() -> bytes:
+def _no_key(rules: AffinityRules) -> bytes:
+    del rules
     return b""
 
 

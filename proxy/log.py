@@ -85,18 +85,16 @@ def _encoded(time: datetime, event: str, render: Callable[[], Mapping[str, objec
     line: dict[str, object] = {"time": time, "event": event}
     for name, value in render().items():
         if value is not None:
-            line[name] = _bounded(value)
+            is_long = type(value) is str and len(value) > MAX_FIELD_CHARS
+            line[name] = _cut(value) if is_long else value
     try:
         return _ENCODER.encode(line) + b"\n"
     except (TypeError, ValueError, OverflowError):  # half a character, in a path or a traceback
         return _ENCODER.encode({"time": time, "event": event, "unencodable": ascii(line)}) + b"\n"
 
 
-def _bounded(value: object) -> object:
-    """Long texts are cut; JSON escapes the newlines and control characters in them."""
-    if isinstance(value, str) and len(value) > MAX_FIELD_CHARS:
-        return value[:MAX_FIELD_CHARS] + "…"
-    return value
+def _cut(text: object) -> str:
+    return f"{str(text)[:MAX_FIELD_CHARS]}…"
 
 
 def _quotes_no_request(record: logging.LogRecord) -> bool:

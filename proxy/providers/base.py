@@ -75,7 +75,12 @@ class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Provider:
-    """A configured service. Immutable; shared by all requests of its generation."""
+    """A configured service. Immutable; shared by all requests of its generation.
+
+    `fetches_secrets` says that `prepare` may learn secrets that `secrets_for` did not know before.
+    """
+
+    fetches_secrets = False
 
     def __init__(
         self,

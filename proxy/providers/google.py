@@ -109,6 +109,8 @@ class Caller(msgspec.Struct, frozen=True):
 class Google(Provider):
     """An address of Google's; each of its models has routes of its own."""
 
+    fetches_secrets = True
+
     def __init__(
         self,
         config: ProviderConfig,

@@ -7,7 +7,7 @@ from hashlib import blake2b
 from itertools import count
 from math import ceil, log
 from random import Random
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from proxy.config.rules import AffinityRules, Rules
 
@@ -30,7 +30,7 @@ class Candidate(Protocol):
 
 C = TypeVar("C", bound=Candidate)
 # The beginning of the prompt, or the header, that affinity hashes; made only where it is wanted.
-Key = Callable[[], bytes]
+Key: TypeAlias = Callable[[AffinityRules], bytes]
 
 
 class Balancer(Protocol):
@@ -89,7 +89,7 @@ class PrefixAffinity:
 
     def choose(self, candidates: Sequence[C], key: Key) -> C:
         """The first in the key's order that has room."""
-        text = key()
+        text = key(self._rules)
         order = sorted(candidates, key=lambda each: _score(text, each), reverse=True)
         total = sum(each.inflight for each in order) + 1
         weights = sum(each.weight for each in order)

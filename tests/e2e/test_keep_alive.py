@@ -148,7 +148,7 @@ async def test_off_is_off() -> None:
 async def time_of(proxy: Proxy) -> dict[str, float]:
     await proxy.ended()
     (line,) = [line for line in proxy.written().splitlines() if b'"request"' in line]
-    split: dict[str, float] = msgspec.json.decode(line)["time"]
+    split: dict[str, float] = msgspec.json.decode(line)["spent"]
     return split
 
 
@@ -189,7 +189,7 @@ async def test_time_in_the_queue_is_told_apart() -> None:
             await second
             await proxy.ended(2)
             lines = [each for each in proxy.written().splitlines() if b'"request"' in each]
-            queued = [msgspec.json.decode(line)["time"].get("queue", 0.0) for line in lines]
+            queued = [msgspec.json.decode(line)["spent"].get("queue", 0.0) for line in lines]
 
     assert queued[0] == 0.0
     assert 0.2 <= queued[1] < 0.5

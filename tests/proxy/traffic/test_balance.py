@@ -20,12 +20,12 @@ class Server(msgspec.Struct):
 AFFINITY = AffinityRules(characters=512, load_factor=1.25)
 
 
-def no_key() -> bytes:
+def no_key(_: AffinityRules) -> bytes:
     raise AssertionError("the key is not needed")
 
 
 def of(key: bytes) -> Key:
-    return lambda: key
+    return lambda _: key
 
 
 def servers(count: int) -> list[Server]:
