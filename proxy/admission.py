@@ -18,7 +18,7 @@ MAX_HEADER_BYTES = 64 * 1024  # all header lines together; aiohttp bounds each t
 
 # RFC 9112 3.2: an empty Host is no host, and neither is one with a user, a path or a list in it.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
-_KEY_SCHEMES = ("bearer ", "token ")
+_KEY_SCHEMES = ("bearer", "token")
 
 
 def malformed(request: web.BaseRequest) -> Fault | None:
@@ -133,7 +133,5 @@ def presented_key(headers: Mapping[str, str]) -> str | None:
     authorization = headers.get(hdrs.AUTHORIZATION)
     if authorization is None:
         return headers.get("x-api-key") or headers.get("api-key")
-    for scheme in _KEY_SCHEMES:
-        if authorization[: len(scheme)].lower() == scheme:
-            return authorization[len(scheme) :].strip()
-    return None
+    scheme, space, key = authorization.partition(" ")
+    return key.strip() if space and scheme.lower() in _KEY_SCHEMES else None

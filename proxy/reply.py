@@ -12,6 +12,7 @@ written at once; the next request on its connection waits until it has left.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from http import HTTPStatus
 
 from aiohttp import HttpVersion11, web
@@ -58,6 +59,11 @@ class Reply(web.StreamResponse):
         """aiohttp asks: may the connection serve another request?"""
         return self._persistent and self.ended
 
+    def tap(self, wrap: Callable[[asyncio.Transport], asyncio.Transport]) -> None:
+        """Write to what this makes of the transport from now on."""
+        if self._transport is not None:
+            self._transport = wrap(self._transport)
+
     def close_after(self) -> None:
         """End the connection with this answer; only before its head is written."""
         self._persistent = False
@@ -70,9 +76,13 @@ class Reply(web.StreamResponse):
             % (_STATUS_LINES[status], headers, self._connection_header(), len(body), body)
         )
 
-    def start(self, headers: bytes, first: bytes = b"") -> None:
-        """Write the head of a streamed 200 and its first bytes, in one piece."""
+    def start(self, headers: bytes, first: bytes = b"", *, whole: bool = False) -> None:
+        """Write the head of a streamed 200 and its first bytes, in one piece.
+
+        With `whole` they are its last bytes too, and the end mark goes along.
+        """
         self.started = True
+        self.ended = whole
         if not self._http11:
             self._persistent = False  # without chunks only the end of the connection is an end
             head = b"%b%bconnection: close\r\n\r\n" % (_STATUS_LINES[200], headers)
@@ -83,7 +93,8 @@ class Reply(web.StreamResponse):
             headers,
             self._connection_header(),
         )
-        self._put(head + _chunk(first) if first else head)
+        body = _chunk(first) if first else b""
+        self._put(b"%b%b%b" % (head, body, END_OF_CHUNKS if whole else b""))
 
     def write(self, data: bytes) -> bool:  # type: ignore[override]  # not a coroutine: per token
         """Write a piece of a streamed answer; False when the client must catch up first."""

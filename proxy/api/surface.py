@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
 import msgspec
 from aiohttp import web
 
@@ -17,8 +19,8 @@ from proxy.service import Service
 def exchange(service: Service, dialect: ExactDialect, *, stream: bool | None = None) -> Handler:
     """A handler that asks a model; `stream` None leaves it to the body."""
 
-    async def handler(request: web.BaseRequest, ref: str) -> web.StreamResponse:
-        return await Exchange(service, request, Ask(dialect, ref, stream, exact=dialect)).run()
+    def handler(request: web.BaseRequest, ref: str) -> Awaitable[web.StreamResponse]:
+        return Exchange(service, request, Ask(dialect, ref, stream, exact=dialect)).run()
 
     return handler
 

@@ -28,6 +28,8 @@ _COUNTS = (b"x-prompt-tokens", b"x-generated-tokens")
 
 def passed_on(head: ResponseHead) -> bytes:
     """The allowed ones, as header lines."""
+    if PASSED_ON.isdisjoint(head.headers):
+        return b""
     return b"".join(
         [b"%b: %b\r\n" % (name, value) for name, value in head.headers.items() if name in PASSED_ON]
     )

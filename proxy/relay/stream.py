@@ -172,8 +172,7 @@ class StreamRelay(Relay):
 
     def _hold_or_open(self, out: bytes) -> None:
         if self._verdict.ended:
-            self._open(out)
-            self.reply.end()
+            self._open(out, whole=True)
         elif self._verdict.visible:
             self._open(out)
         elif out:
@@ -182,12 +181,13 @@ class StreamRelay(Relay):
             if self._held_bytes > HOLD_BYTES:
                 self._open(b"")
 
-    def _open(self, out: bytes) -> None:
+    def _open(self, out: bytes, *, whole: bool = False) -> None:
         """Tell the client that its stream begins, with everything held so far."""
         self.account.status = 200
         self._spoke_at = monotonic()
         self._on_answer()
-        self.reply.start(self.reply_headers + EVENT_STREAM, b"".join(self._held) + out)
+        first = b"".join([*self._held, out])
+        self.reply.start(self.reply_headers + EVENT_STREAM, first, whole=whole)
         self._held.clear()
 
     def _restart_idle_clock(self) -> None:

@@ -19,13 +19,14 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
+from collections.abc import Callable
 from typing import Protocol, cast
 
 from proxy.transport.errors import TransportError
-from proxy.transport.framing import ResponseHead, ResponseReader
+from proxy.transport.framing import ResponseHead, ResponseReader, TappedReader
 
-# Up to this, head and body are joined; above it, copying costs more than a second buffer. The loop
-# sends both in one system call either way.
+# Up to this, head and body are joined; above it, copying costs more than a second buffer in the one
+# system call. (Written one after the other they would be two, for uvloop writes at once.)
 _JOIN_BYTES = 8 * 1024
 
 
@@ -115,8 +116,13 @@ class Connection(asyncio.Protocol):
         elif len(body) <= _JOIN_BYTES:
             self._transport.write(head + body)
         else:
-            self._transport.write(head)
-            self._transport.write(body)
+            self._transport.writelines((head, body))
+
+    def tap(self, show: Callable[[bytes], None]) -> None:
+        """Show each read of the response that is awaited to this, too; only before it comes."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = TappedReader(show)
 
     def abort(self) -> None:
         """Close at once, from any state; nothing more is told to the receiver."""

@@ -20,6 +20,8 @@ Every response gets a parser of its own (0.7 µs), so nothing of one can be left
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import msgspec
 from httptools import HttpParserError, HttpResponseParser
 
@@ -177,6 +179,21 @@ class ResponseReader:
         has_body = self._expects_body and status >= 200 and status not in {204, 304}
         self.until_close = has_body and not framed
         self.keep_alive = version == "1.1" and self._parser.should_keep_alive()
+
+
+class TappedReader(ResponseReader):
+    """A reader that shows what it is fed to somebody else first."""
+
+    __slots__ = ("_show",)
+
+    def __init__(self, show: Callable[[bytes], None]) -> None:
+        super().__init__()
+        self._show = show
+
+    def feed(self, data: bytes) -> TransportError | None:
+        """As of any reader."""
+        self._show(data)
+        return super().feed(data)
 
 
 def _discard(_: bytes) -> None:

@@ -73,6 +73,18 @@ def test_id_of_an_earlier_event_stays_in_force_for_single_reads() -> None:
     assert parser.last_event_id == "7"
 
 
+def test_id_of_an_earlier_event_stays_in_force_for_reads_of_several_events() -> None:
+    parser = SSEParser()
+
+    parser.feed(b"id: 7\ndata: a\n\n")
+
+    assert parser.feed(b"data: b\n\ndata: c\n\n") == [
+        SSEEvent("", b"b", "7"),
+        SSEEvent("", b"c", "7"),
+    ]
+    assert parser.feed(b"data: d\n\n") == [SSEEvent("", b"d", "7")]
+
+
 def test_mark_is_data_of_an_unknown_field_after_the_first_event() -> None:
     unknown: list[tuple[bytes, bytes]] = []
     parser = SSEParser(on_unknown=lambda name, value: unknown.append((name, value)))
@@ -89,6 +101,11 @@ def test_mark_is_data_of_an_unknown_field_after_the_first_event() -> None:
     [
         (b"data: a\ndata: b\n\n", [b"a\nb"]),
         (b"data: a\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data: \xff\n\ndata: b\n\n", [b"\xef\xbf\xbd", b"b"]),
+        (b"data: a\n\n\ndata: b\n\n", [b"a", b"b"]),
+        (b"data: a\n\n\n\n", [b"a"]),
+        (b"data: a\ndata: b\n\ndata: c\n\n", [b"a\nb", b"c"]),
+        (b"data: a\n\n: c\n\ndata: b\n\n", [b"a", b"b"]),
         (b"data: a\rdata: b\n\n", [b"a\nb"]),
         (b"data: a\r\n\r\n", [b"a"]),
         (b"data: a\r\r", [b"a"]),
@@ -445,6 +462,8 @@ def test_sseclient_reads_what_is_written() -> None:
         (b"data: a\n\r\ndata: b\r\n\n", [b"data: a\n\r\n", b"data: b\r\n\n"]),
         (b"data: a\n\n\ndata: b\n\n", [b"data: a\n\n", b"\n", b"data: b\n\n"]),
         (b"data: a\n\ndata: b\n", [b"data: a\n\n", b"data: b\n"]),
+        (b"\ndata: a\n\n", [b"\n", b"data: a\n\n"]),
+        (b"data: a\n\ndata: b\n\n", [b"data: a\n\n", b"data: b\n\n"]),
         ("data: \u2028\x0b\x0c\x85\n\n".encode(), ["data: \u2028\x0b\x0c\x85\n\n".encode()]),
     ],
 )

@@ -79,12 +79,13 @@ def without_usage(frames: bytes) -> bytes:
     # per token; TGI and OpenAI write "usage":null into every other frame
     if frames.count(b'"usage"') == frames.count(b'"usage":null'):
         return frames
-    kept = [frame for frame in split_frames(frames) if not _reports_usage_only(frame)]
-    return b"".join(kept)
+    return b"".join(
+        [f for f in split_frames(frames) if f.find(b'"usage"') < 0 or not _reports_usage_only(f)]
+    )
 
 
 def _reports_usage_only(frame: bytes) -> bool:
-    if not frame.startswith(b"data:") or b'"usage"' not in frame or b'"usage":null' in frame:
+    if not frame.startswith(b"data:") or b'"usage":null' in frame:
         return False
     payload = frame[len(b"data:") :]
     try:
