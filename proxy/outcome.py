@@ -178,6 +178,7 @@ class Account(msgspec.Struct):
     lag_seconds: float = 0.0  # how late the event loop was, all in all, while it ran
     wasted: int = 0  # events with content that were made for nobody
     dropped: tuple[str, ...] = ()  # hints that the model server was not told
+    trace_id: str = ""  # of a trace that somebody keeps
     usage: Usage | None = None
     bytes_in: int = 0
     bytes_out: int = 0

@@ -58,12 +58,19 @@ class Upstream:
         connection.send(request.head, request.body, attempt)
         return connection.reused
 
-    async def fetch(self, head: bytes, state: EndpointState, *, seconds: float) -> Fetched:
+    async def fetch(
+        self,
+        head: bytes,
+        state: EndpointState,
+        *,
+        seconds: float,
+        limit_bytes: int = _MAX_FETCHED_BYTES,
+    ) -> Fetched:
         """The answer to a request without a body, its first bytes only.
 
         Raises TransportError where there is none in time.
         """
-        fetching = _Fetching()
+        fetching = _Fetching(limit_bytes)
         try:
             async with asyncio.timeout(seconds):
                 connection = await self._pool_of(state).acquire(fresh=True)
@@ -71,7 +78,8 @@ class Upstream:
                     connection.send(head, b"", fetching)
                     return await fetching.done
                 finally:
-                    connection.abort()
+                    if not fetching.done.done():  # else it is the pool's, or somebody's already
+                        connection.abort()
         except TimeoutError:
             raise TransportError("timeout", "no answer in time") from None
 
@@ -111,7 +119,8 @@ class Fetched(msgspec.Struct, frozen=True):
 class _Fetching:
     """Receives a small answer; what is too large is cut."""
 
-    def __init__(self) -> None:
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit_bytes = limit_bytes
         self.done: asyncio.Future[Fetched] = asyncio.get_running_loop().create_future()
         self._status = 0
         self._body = bytearray()
@@ -122,7 +131,7 @@ class _Fetching:
 
     def on_data(self, data: bytes) -> None:
         """More of the body."""
-        self._body += data[: _MAX_FETCHED_BYTES - len(self._body)]
+        self._body += data[: self._limit_bytes - len(self._body)]
 
     def on_end(self, error: TransportError | None) -> None:
         """All of it, or the error."""

@@ -165,7 +165,10 @@ class Objectives(Block, frozen=True):
     ] = None
     availability: Annotated[
         Annotated[float, Meta(gt=0, lt=1)] | None,
-        Meta(description="Share of requests for which all this should hold, such as 0.995."),
+        Meta(
+            description="Share of requests for which all this should hold, such as 0.995; 0.99 for"
+            " the times above where it is not given."
+        ),
     ] = None
 
 
