@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
@@ -22,12 +23,13 @@ from proxy.api.listeners import client_routes
 from proxy.config.schema import Completions, Knobs, OpenAICompatibleModel
 from proxy.log import LogHandler
 from proxy.providers import PROVIDERS
+from tests.e2e.captured import debug
 from tests.e2e.frames import DONE, FINISH, TOKEN, stream
 from tests.e2e.watched import Watched, watched
 from tests.proxy.config.everything import SERVER_SIDE, Json, document, full
 from tests.scripted import Conversation, Request, Script, Upstream, response
 
-Path: TypeAlias = tuple[str | int, ...]
+Place: TypeAlias = tuple[str | int, ...]
 Answer: TypeAlias = Callable[[Request], bytes]
 
 CANARY = re.compile(r"canary0x[0-9]{4}x0word")
@@ -65,9 +67,9 @@ class Canaries:
 
     def __init__(self, url: str) -> None:
         self._url = url
-        self.places: dict[str, Path] = {}
+        self.places: dict[str, Place] = {}
 
-    def plant(self, value: Any, path: Path = ()) -> Any:  # Any: JSON, walked into
+    def plant(self, value: Any, path: Place = ()) -> Any:  # Any: JSON, walked into
         """The value, with a canary in the place of each text that must not leave."""
         if isinstance(value, dict):
             return {key: self.plant(member, (*path, key)) for key, member in value.items()}
@@ -77,14 +79,14 @@ class Canaries:
             return value
         canary = f"canary0x{len(self.places):04}x0word"
         self.places[canary] = path
-        return f"{self._url}/{canary}" if path[-1] in ("url", "endpoint") else canary
+        return f"{self._url}/{canary}" if path[-1] in ("url", "endpoint", "authority") else canary
 
-    def in_text(self, text: str) -> list[Path]:
+    def in_text(self, text: str) -> list[Place]:
         """The keys whose canaries are in it."""
         return [self.places[found] for found in CANARY.findall(text)]
 
 
-def _is_hidden(path: Path) -> bool:
+def _is_hidden(path: Place) -> bool:
     names = [step for step in path if isinstance(step, str)]
     if "serverSideConfig" in names or "sourcegraph" in names:
         return names[-1] not in WORDS
@@ -282,14 +284,16 @@ async def everything_logged(proxy: Watched) -> AsyncIterator[None]:
 
 @pytest.mark.parametrize("file", FILES)
 @pytest.mark.parametrize("server", [answering, failing, late])
-async def test_nothing_of_a_server_side_leaves_by_any_route_log_line_or_metric(
-    file: str, server: Answer
+async def test_nothing_of_a_server_side_leaves_by_any_route_log_line_metric_or_capture(
+    file: str, server: Answer, tmp_path: Path
 ) -> None:
     async with Upstream(saying(server)) as upstream:
         canaries = Canaries(upstream.url)
         config = canaries.plant(FILES[file]())
         (client,) = config["penstock"]["clients"]
+        config["penstock"]["capture"] = {"directory": str(tmp_path), "maxFileBytes": 10**9}
         async with watched(config) as proxy, everything_logged(proxy):
+            await debug(proxy, "POST", {"client": client["name"]})
             shown = await read_by_clients(proxy, client["key"])
             shown += await read_by_operators(proxy)
             proxy.put(spoiled(config))
@@ -297,8 +301,11 @@ async def test_nothing_of_a_server_side_leaves_by_any_route_log_line_or_metric(
             last = await proxy.described()
             answered = {each.model for each in proxy.entries() if each.outcome == "complete"}
             shown.append(("log", proxy.log.decode()))
+    captured = [each.read_text() for each in tmp_path.glob("*.capture")]  # all: it has stopped
+    shown += [("capture", each) for each in captured]
 
     assert not last.config.ok
+    assert len(captured) > len(answered)
     leaks = {(where, path) for where, text in shown for path in canaries.in_text(text)}
     assert leaks == set()
     heads = " ".join(f"{each.target} {each.headers}" for each in upstream.requests)
