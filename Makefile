@@ -8,7 +8,7 @@ VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' proxy/__init__.py)
 
 .DEFAULT_GOAL := help
 
-.PHONY: help run dev test check fmt lint types imports cover unit fuzz soak image test-image lock bench docs clean
+.PHONY: help run dev test check fmt lint types imports cover unit fuzz soak image test-image lock bench docs dashboard clean
 
 help: ## list every target
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,7 +60,8 @@ fuzz: $(VENV)/.dev ## the property tests with EXAMPLES examples each (default 20
 	HYPOTHESIS_PROFILE=fuzz FUZZ_EXAMPLES=$(EXAMPLES) $(BIN)/pytest -m fuzz -n 2 --timeout=0
 
 soak: $(VENV)/.dev ## many mixed requests, then: nothing leaked, every book balanced
-	SOAK_REQUESTS=100000 $(BIN)/pytest tests/e2e/test_soak.py --timeout=0
+	SOAK_REQUESTS=100000 $(BIN)/pytest --timeout=0 tests/e2e/test_soak.py \
+	    tests/e2e/test_soak_streams.py tests/e2e/test_resilience.py tests/e2e/test_leaving.py
 
 image: ## build the container image (by docker, podman or buildah; BASE=another image with Python)
 	$(or $(shell command -v docker || command -v podman || command -v buildah),docker) build \
@@ -78,9 +79,18 @@ lock: ## write deploy/docker/requirements.lock anew from setup.cfg (needs uv)
 bench: $(VENV)/.run ## CPU per request and per token beside nginx (needs gcc and nginx; ARGS=--help)
 	$(BIN)/python tests/bench/run.py $(ARGS)
 
-docs: $(VENV)/.run ## write docs/configuration.md and the tables of dialects anew from the code
+docs: $(VENV)/.run ## write the pages that are made from the code anew
 	$(BIN)/penstock schema --markdown >docs/configuration.md
+	$(BIN)/python -m proxy.manual docs/cli.md
+	$(BIN)/python -m proxy.commands.errors_reference docs/errors.md
+	$(BIN)/python -m proxy.commands.metrics_reference docs/metrics.md
+	$(BIN)/python deploy/grafana/dashboard.py
+	$(BIN)/penstock rules deploy/examples/demo.jsonc >deploy/prometheus/rules.yml
+	$(BIN)/penstock rules deploy/prometheus/objectives.jsonc >deploy/prometheus/objectives.yml
 	$(BIN)/python -m proxy.commands.dialects docs/dialects.md README.md
+
+dashboard: $(VENV)/.dev ## draw docs/dashboard.svg from a run before Prometheus (a minute)
+	$(BIN)/python -m tests.deploy.picture docs/dashboard.svg
 
 clean: ## remove the virtual environment and everything made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage* tests/bench/bin

@@ -62,7 +62,10 @@ def _bad(message: str, status: int = 400) -> Fault:
 
 
 async def read_body(request: web.BaseRequest, limit_bytes: int) -> bytes:
-    """The request's body. Raises RequestFailed over the limit, or when it comes too slowly."""
+    """The request's body.
+
+    Raises RequestFailed over the limit, when it comes too slowly, and when it is malformed.
+    """
     if hdrs.CONTENT_ENCODING in request.headers:
         raise RequestFailed(_bad("compressed requests are not accepted", 415))
     if (request.content_length or 0) > limit_bytes:
@@ -79,6 +82,8 @@ async def read_body(request: web.BaseRequest, limit_bytes: int) -> bytes:
     except TimeoutError:
         message = f"the request's body did not arrive within {BODY_SECONDS:g} s"
         raise RequestFailed(client_fault(FaultKind.TIMEOUT, message)) from None
+    except web.RequestPayloadError:
+        raise RequestFailed(_bad("the request's body is malformed")) from None
 
 
 def _ask_for_it(request: web.BaseRequest) -> None:
@@ -129,9 +134,12 @@ def _unauthenticated(message: str) -> Fault:
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
-    """The key in `Authorization: Bearer|token`, `x-api-key` or `api-key`; None without one."""
-    authorization = headers.get(hdrs.AUTHORIZATION)
-    if authorization is None:
-        return headers.get("x-api-key") or headers.get("api-key")
-    scheme, space, key = authorization.partition(" ")
-    return key.strip() if space and scheme.lower() in _KEY_SCHEMES else None
+    """The key in `Authorization: Bearer|token`, else in `x-api-key`, else in `api-key`.
+
+    The first that is there counts, for clients often send one of ours and one of somebody else's;
+    Authorization of another scheme, as a front's own, is none. None without a key.
+    """
+    scheme, _, key = headers.get(hdrs.AUTHORIZATION, "").partition(" ")
+    if scheme.lower() in _KEY_SCHEMES and (key := key.strip()):
+        return key
+    return headers.get("x-api-key") or headers.get("api-key")

@@ -25,6 +25,7 @@ from proxy.config.problems import ConfigError
 from proxy.config.schema import Listen
 from proxy.config.watch import Content, read
 from proxy.endpoints import LiveState
+from proxy.engines import Engines
 from proxy.log import Log, LogHandler
 from proxy.metrics import Metrics
 from proxy.prober import Prober
@@ -151,6 +152,8 @@ async def running(options: Options, log: Log) -> AsyncIterator[Penstock]:
     del registry  # from here on the reloader holds it, and lets go of it
     _reloaded(reloader.status, reloader.current, metrics, log)
     service = Service(reloader, live, metrics, log, options.drain_seconds)
+    engines = Engines(lambda: reloader.current, service.upstream)
+    metrics.watch_engines(lambda: engines.readings)
     async with (
         listening(admin_runner(service), listen.admin_host, listen.admin_port) as admin,
         listening(client_runner(service), listen.host, listen.port) as clients,
@@ -162,12 +165,15 @@ async def running(options: Options, log: Log) -> AsyncIterator[Penstock]:
             group.create_task(service.upstream.run()),
             group.create_task(Resolver(lambda: reloader.current).run()),
             group.create_task(Prober(lambda: reloader.current, service.upstream).run()),
+            group.create_task(engines.run()),
             group.create_task(reloader.run(poll=options.poll)),
+            group.create_task(service.captures.run()),
         ]
         yield Penstock(service, clients, admin)
         for task in background:
             task.cancel()
     service.upstream.close()
+    await asyncio.to_thread(service.captures.close)
 
 
 def _content(path: Path) -> Content:
@@ -202,7 +208,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _reloaded(status: ReloadStatus, serving: Registry, metrics: Metrics, log: Log) -> None:
-    metrics.reloaded(status, len(serving.warnings))
+    metrics.reloaded(status, serving)
     log.write(
         "config",
         ok=status.ok,

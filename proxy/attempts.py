@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from parsers.dialects.base import RequestHead
 from parsers.events import Fault, FaultKind
+from proxy.capture import Sender
 from proxy.config.rules import AffinityRules
 from proxy.config.schema.traffic import FallbackOn
 from proxy.endpoints import EndpointState, Lease
@@ -99,6 +100,7 @@ class Attempts:
         self._account = account
         self._outgoing = _NOTHING  # what is sent on, until it cannot be sent again
         self._wanted = ""  # the label of the model that was asked for
+        self.upstream: Sender = service.upstream
         self.relay: Relay | None = None
         self.streamed = False  # a model server was asked for a stream
         self.error_headers = b""  # what the last of them said of its limits
@@ -256,7 +258,7 @@ class Attempts:
         before, since = account.contents, monotonic()
         reused = False
         try:
-            reused = await service.upstream.send(
+            reused = await self.upstream.send(
                 self._outgoing,
                 lease,
                 relay,
@@ -271,7 +273,8 @@ class Attempts:
             return await relay.run(), False
         finally:
             service.sweep.discard(relay)
-            relay.abandon()  # whatever brought us here, no connection is left behind
+            if relay.ending is None:
+                relay.abandon()  # whatever brought us here, no connection is left behind
             self.error_headers = relay.error_headers
             ending = relay.ending or Ending(Outcome.CLIENT_GONE)
             if not ending.outcome.is_success:

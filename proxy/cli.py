@@ -7,6 +7,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Sequence
+from math import inf
 from pathlib import Path
 
 from proxy import __version__, commands
@@ -14,6 +15,7 @@ from proxy.app import EX_UNAVAILABLE, Options, serve
 from proxy.ask import ask
 from proxy.commands.resolve import FEATURES
 from proxy.demo import run_demo
+from proxy.replay import replay
 
 EX_INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
@@ -37,13 +39,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"penstock {__version__}")
     names = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(names.add_parser("serve", help="serve a configuration"))
+    _add_drain(names.add_parser("drain", help="tell a running penstock to finish and leave"))
     _add_ask(names.add_parser("ask", help="stream one answer from a running penstock"))
     _add_demo(names.add_parser("demo", help="run the demo model server"))
+    _add_replay(names.add_parser("replay", help="serve a capture as a model server"))
     _add_check(names.add_parser("check", help="say what is wrong with a configuration"))
+    _add_doctor(names.add_parser("doctor", help="ask the model servers what would go wrong"))
     _add_resolve(names.add_parser("resolve", help="say which model a name means"))
     _add_show(names.add_parser("show", help="print a configuration with everything merged"))
     _add_diff(names.add_parser("diff", help="say what a new configuration would change"))
     _add_convert(names.add_parser("convert", help="print what a completions block means"))
+    _add_rules(names.add_parser("rules", help="print rules for Prometheus from the objectives"))
     _add_schema(names.add_parser("schema", help="print the configuration's JSON Schema"))
     return parser
 
@@ -56,7 +62,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--admin-host", help="address for operators (default: 127.0.0.1)")
     add("--admin-port", type=int, help="port for operators (default: 9090)")
     add("--allow-anonymous", action="store_true", help="listen beyond loopback without keys")
-    add("--drain-seconds", type=float, default=30.0, help="how long streams may finish (30)")
+    add("--drain-seconds", type=float, help="how long streams may finish (configuration, or 30)")
     add("--poll", action="store_true", help="look for changes of the file, do not wait for news")
     parser.set_defaults(run=_serve)
 
@@ -74,6 +80,29 @@ def _serve(options: argparse.Namespace) -> int:
             poll=options.poll,
         )
     )
+
+
+def _add_drain(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Tell a running penstock to finish what it does and take nothing new. There is no way back."
+        " It goes on running, idle in the end, until SIGTERM."
+    )
+    add = parser.add_argument
+    add("--admin", default="http://127.0.0.1:9090", metavar="URL", help="its admin address")
+    add(
+        "--wait",
+        nargs="?",
+        type=float,
+        const=inf,
+        default=0.0,
+        metavar="SECONDS",
+        help="return when nothing runs any more; not later than its deadline, or these seconds",
+    )
+    parser.set_defaults(run=_drain)
+
+
+def _drain(options: argparse.Namespace) -> int:
+    return commands.drain(options.admin, sys.stderr, wait_seconds=options.wait)
 
 
 def _add_ask(parser: argparse.ArgumentParser) -> None:
@@ -116,6 +145,27 @@ def _demo(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_replay(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Serve what a model server answered in a capture: the same bytes, cut as they were cut, at"
+        " the same pace. Put a penstock in front of it to see again what went wrong."
+    )
+    add = parser.add_argument
+    add("capture", type=Path, metavar="CAPTURE", help="a file that penstock captured")
+    add("--host", default="127.0.0.1", help="address (%(default)s)")
+    add("--port", type=int, default=8082, help="port (%(default)s)")
+    add("--pace", type=float, default=1.0, help="by how much slower, 0 at once (%(default)s)")
+    parser.set_defaults(run=_replay)
+
+
+def _replay(options: argparse.Namespace) -> int:
+    try:
+        return replay(options.capture, options.host, options.port, options.pace)
+    except OSError as error:
+        print(f"penstock replay: {error.strerror}", file=sys.stderr)  # noqa: T201 - for a person
+        return EX_UNAVAILABLE
+
+
 def _add_file(parser: argparse.ArgumentParser, name: str = "file") -> None:
     parser.add_argument(name, type=Path, metavar=name.upper(), help="a configuration (JSONC)")
 
@@ -128,6 +178,24 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
 
 def _check(options: argparse.Namespace) -> int:
     return commands.check(options.file, sys.stdout, as_json=options.json)
+
+
+def _add_doctor(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Ask each endpoint as penstock would, and say what to do about it: three short questions"
+        " each, some hundred tokens. No secret is printed."
+    )
+    _add_file(parser)
+    add = parser.add_argument
+    add("--provider", metavar="ID", help="only the endpoints of this provider")
+    add("--json", action="store_true", help="as one JSON object")
+    add("--slow", action="store_true", help="also how long idle connections are kept (minutes)")
+    parser.set_defaults(run=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    told = commands.DoctorOptions(options.file, options.provider, options.json, options.slow)
+    return commands.doctor(told, sys.stdout, sys.stderr)
 
 
 def _add_resolve(parser: argparse.ArgumentParser) -> None:
@@ -181,6 +249,19 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
 
 def _convert(options: argparse.Namespace) -> int:
     return commands.convert(options.file, sys.stdout, sys.stderr)
+
+
+def _add_rules(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Print Prometheus's rules for a configuration: the alerts that hold for any, and for each"
+        " model with objectives (`slo`) how much of them is missed and two alerts for that."
+    )
+    _add_file(parser)
+    parser.set_defaults(run=_rules)
+
+
+def _rules(options: argparse.Namespace) -> int:
+    return commands.rules(options.file, sys.stdout, sys.stderr)
 
 
 def _add_schema(parser: argparse.ArgumentParser) -> None:

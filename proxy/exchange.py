@@ -22,14 +22,17 @@ from parsers.errors import BadPayload
 from parsers.events import Fault, FaultKind
 from proxy.admission import authenticate, read_body
 from proxy.attempts import Asked, Attempts
+from proxy.capture import RequestCapture
 from proxy.errors import RequestFailed, client_fault, proxy_fault, status_of
+from proxy.forwarded import client_address
 from proxy.outcome import Account, Outcome, outcome_of_fault
 from proxy.planning import Ask, id_line
 from proxy.quota import user_of
 from proxy.registry import Client, Model, Registry
 from proxy.relay import Ending
 from proxy.reply import EVENT_STREAM, Reply
-from proxy.service import Service, drained_fault
+from proxy.service import Service, drained_fault, log_fields
+from proxy.trace import kept_trace
 
 _logger = logging.getLogger(__name__)
 
@@ -56,6 +59,7 @@ class Exchange:
         self._client: Client | None = None
         self._body = b""  # as the client sent it, until a model is asked
         self._drained: Fault | None = None
+        self._capture: RequestCapture | None = None  # None: nobody wants to see it
         self._limits = b""  # what a request too many is told of its user's limit
         self.reply = Reply(request)
         self.account = Account(
@@ -63,11 +67,14 @@ class Exchange:
             started=monotonic(),
             dialect=ask.dialect.name,
             generation=self._registry.generation,
+            trace_id=kept_trace(request.headers),
         )
 
     async def run(self) -> Reply:
         """Answer the request; raises only CancelledError, when the client has gone."""
         self._service.enter(self)
+        if self._service.captures.on:
+            self._capture = self._service.captures.begin(self._request, self.account, self.reply)
         try:
             await self._phases()
         except RequestFailed as failure:
@@ -84,6 +91,8 @@ class Exchange:
             self._refuse(proxy_fault(FaultKind.INTERNAL, "internal error"))
         finally:
             self._service.leave(self)
+            if self._capture is not None:
+                self._capture.end(log_fields(self.account))
             if self._attempts is not None:
                 self._attempts.relay = None  # it holds them: what counting frees needs no collector
         return self.reply
@@ -123,6 +132,8 @@ class Exchange:
             self.account.client = self._client.name
         self._body = await read_body(self._request, self._registry.limits.max_body_bytes)
         self.account.bytes_in = len(self._body)
+        if self._capture is not None:
+            self._capture.received(self._body)
 
     def _decode(self) -> RequestHead:
         self.account.phase = "decode"
@@ -153,21 +164,26 @@ class Exchange:
 
     def _attempts_for(self, head: RequestHead) -> Attempts:
         body, self._body = self._body, b""  # theirs to keep, and to forget
-        return Attempts(
+        attempts = Attempts(
             self._service,
             self._registry,
             Asked(self._ask, head, body, self._request.headers, self._client),
             self.reply,
             self.account,
         )
+        if self._capture is not None:
+            attempts.upstream = self._capture.over(self._service.upstream)
+        return attempts
 
     def _count(self) -> None:
         """One more of its user's requests today. Raises RequestFailed for one too many."""
-        operation = self._dialect.operation
-        limit = self._registry.config.daily.limit(self.account.client, operation)
+        daily, operation = self._registry.config.daily, self._dialect.operation
+        limit = daily.limits_somebody and daily.limit(self.account.client, operation)
         if not limit:
             return
-        user = user_of(self._client, self._request.remote)
+        request = self._request
+        address = client_address(request.remote, request.headers, self._registry.trusted_proxies)
+        user = user_of(self._client, address)
         excess = self._service.quotas.take(user, operation, limit)
         if excess is not None:
             self._limits = excess.headers
@@ -187,12 +203,13 @@ class Exchange:
             streaming=self._attempts is not None and self._attempts.streamed,
         )
         self.account.status = status
-        if fault.origin == "client" and fault.kind in _CLOSING:
+        is_whole = self._request.content.is_eof()
+        if not is_whole or (fault.origin == "client" and fault.kind in _CLOSING):
             self.reply.close_after()  # the rest of the body is still on its way
         headers = self._error_headers(fault)
         if status == 200:
-            self.reply.start(headers + EVENT_STREAM)
-            self.reply.end(self._dialect.error_frame(fault, status))
+            frame = self._dialect.error_frame(fault, status)
+            self.reply.start(headers + EVENT_STREAM, frame, whole=True)
             return
         headers += _content_type(self._dialect.error_content_type)
         self.reply.send(status, headers, self._dialect.encode_error(fault, status))

@@ -17,6 +17,7 @@ from parsers.dialects.base import (
     ClientDialect,
     ExactDialect,
     Identity,
+    Renamer,
     RequestHead,
     Untranslatable,
 )
@@ -63,11 +64,12 @@ def plan_for(
     route = model.provider.route_for(ask.dialect)
     if route is None:
         raise RequestFailed(_invalid(f'the model "{model.label}" does no {ask.dialect.operation}'))
-    exact = ask.exact if _is_exact(ask, model, route) else None
+    exact = _exact(ask, model, route)
+    is_renamed = exact is None or model.hides_name
     return Plan(
         client=ask.dialect if ask.answers_in is None else ask.answers_in(model),
         route=route,
-        identity=_identity(request_id, model) if exact is None else _UPSTREAMS_OWN,
+        identity=_identity(request_id, model) if is_renamed else _UPSTREAMS_OWN,
         exact=exact,
         stream=head.stream,
         include_usage=head.include_usage or not model.provider.asks_usage,
@@ -88,8 +90,9 @@ def upstream_body(
     """
     dialect, asks_usage = plan.route.dialect, model.provider.asks_usage
     try:
-        if plan.exact is not None:
-            exact = plan.exact.forward(
+        asked = ask.dialect.decode_request(body) if plan.exact is None else None
+        if ask.exact is not None and _keeps_request(ask.exact, plan):
+            exact = ask.exact.forward(
                 body,
                 model.upstream_name,
                 usage=asks_usage,
@@ -97,9 +100,8 @@ def upstream_body(
                 members=head.members,
             )
             return exact, ()
-        request = msgspec.structs.replace(
-            ask.dialect.decode_request(body), stream=plan.stream, include_usage=asks_usage
-        )
+        assert asked is not None  # noqa: S101 - on the exact path the request is kept
+        request = msgspec.structs.replace(asked, stream=plan.stream, include_usage=asks_usage)
         if ask.complete is not None:
             request = ask.complete(registry, request, model)
         if plan.route.needs_limit:
@@ -119,7 +121,7 @@ def id_line(ask: Ask, request_id: str) -> bytes:
 
 def passed_headers(plan: Plan, headers: Mapping[str, str]) -> bytes:
     """Those of the client's headers that a server of its own dialect gets to see, as lines."""
-    if plan.exact is None:
+    if not _speaks_alike(plan.client, plan.route):
         return b""
     lines = b""
     for name in plan.route.client_headers:
@@ -137,9 +139,29 @@ def _limited(request: Request, model: Model) -> Request:
     return msgspec.structs.replace(request, sampling=sampling)
 
 
-def _is_exact(ask: Ask, model: Model, route: Route) -> bool:
-    """Equal dialects, and nothing to hide: servers name the model in every chunk."""
-    return route.dialect.name == ask.dialect.name and not model.hides_name
+def _exact(ask: Ask, model: Model, route: Route) -> ExactDialect | None:
+    """The client's dialect, where the answer may be the server's.
+
+    Servers name the model in every chunk: nothing to hide, or a dialect that can rename an answer.
+    """
+    if ask.exact is None or not _speaks_alike(ask.dialect, route):
+        return None
+    return None if model.hides_name and not isinstance(ask.exact, Renamer) else ask.exact
+
+
+def _keeps_request(exact: ExactDialect, plan: Plan) -> bool:
+    """Whether the server gets the client's own request, though its answer may be translated.
+
+    Then a request has been decoded all the same: what an answer in our words could not tell is
+    refused. Not where later requests refer to the server's answer by names that we replace.
+    """
+    if plan.exact is not None:
+        return True
+    return _speaks_alike(exact, plan.route) and not exact.remembers
+
+
+def _speaks_alike(client: ClientDialect, route: Route) -> bool:
+    return route.dialect.name == client.name
 
 
 def _identity(request_id: str, model: Model) -> Identity:

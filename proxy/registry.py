@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from hashlib import sha256
+from ipaddress import ip_network
 from types import MappingProxyType
 
 import msgspec
@@ -24,6 +25,7 @@ from proxy.config.schema import Limits, Listen, Timeouts
 from proxy.config.secrets import SecretFiles
 from proxy.endpoints import EndpointPool, LiveState, ProviderState
 from proxy.errors import RequestFailed, client_fault
+from proxy.forwarded import Networks
 from proxy.providers import PROVIDERS
 from proxy.providers.base import Provider
 
@@ -79,6 +81,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
     listen: Listen  # read once, at the start
     config: Config  # what all this was built from; parts of it are secret
     warnings: tuple[str, ...] = ()
+    trusted_proxies: Networks = ()
 
     @property
     def unready(self) -> tuple[str, ...]:
@@ -120,7 +123,7 @@ def check_provider(config: ProviderConfig, problems: Problems) -> None:
     kind = PROVIDERS[config.kind]
     settings = decode_strict(config.settings, kind.settings, config.path, problems)
     if settings is not None:
-        for found in kind.check(settings):
+        for found in (*kind.check(settings), *kind.check_id(settings, config.id)):
             report = problems.warn if found.is_warning else problems.add
             report((*config.path, *found.place), found.message)
 
@@ -148,6 +151,7 @@ def build(data: bytes, generation: int, live: LiveState) -> Registry:
         listen=config.listen,
         config=config,
         warnings=tuple(map(str, config.warnings)),
+        trusted_proxies=tuple(map(ip_network, config.listen.trusted_proxies)),
     )
 
 

@@ -14,12 +14,13 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from parsers.events import Fault, FaultKind
+from proxy.capture import Captures
 from proxy.clocks import Sweep
 from proxy.drain import RETRY_AFTER_SECONDS, Drain
 from proxy.endpoints import LiveState
 from proxy.errors import RequestFailed, proxy_fault
 from proxy.log import Log
-from proxy.metrics import Metrics
+from proxy.metrics import Metrics, Sources
 from proxy.outcome import DRAINED_CODE, Account, Outcome
 from proxy.quota import Quotas
 from proxy.registry import Registry
@@ -61,16 +62,26 @@ class Service:
         self.log = log
         self.upstream = Upstream()
         self.sweep = Sweep()
+        self.captures = Captures(reloader, log)
         self.quotas = Quotas()
         self.leaving: Drain | None = None  # None: it stays
         self._drain_seconds = drain_seconds
-        self._drain_begun = asyncio.Event()
+        self.drain_begun = asyncio.Event()
         self._all_told = False
         self._running: set[Running] = set()
         self._empty = asyncio.Event()
         self._empty.set()
-        metrics.watch_inflight(lambda: len(self._running), live.states)
-        metrics.watch_drain(lambda: self.draining)
+        metrics.watch(
+            Sources(
+                in_flight=lambda: self.in_flight,
+                endpoints=live.states,
+                draining=lambda: self.draining,
+                ready=lambda: not self.draining and not self.registry.unready,
+                lag_seconds=lambda: self.sweep.lag_seconds,
+                log_dropped=lambda: log.dropped,
+                captures=lambda: self.captures.counts,
+            )
+        )
 
     @property
     def registry(self) -> Registry:
@@ -124,14 +135,14 @@ class Service:
             now = datetime.now(UTC)
             self.leaving = Drain(reason, now, monotonic(), rules.grace_seconds, seconds)
             self.log.write("draining", reason=reason, seconds=seconds, in_flight=self.in_flight)
-            self._drain_begun.set()
+            self.drain_begun.set()
             for running in self._running:
                 running.be_last()
         return self.leaving
 
     async def run_drain(self) -> None:
         """Once a drain has begun: wait for its deadline, end what still runs."""
-        await self._drain_begun.wait()
+        await self.drain_begun.wait()
         assert self.leaving is not None  # noqa: S101 - it has begun
         await asyncio.sleep(self.leaving.seconds_left(monotonic()))
         self._end_all()
@@ -182,7 +193,7 @@ def log_fields(account: Account) -> dict[str, object]:
         "bytes_out": account.bytes_out,
         "usage": account.usage_source,
     }
-    fields["time"] = {name: round(value, 6) for name, value in time_split(account) if value}
+    fields["spent"] = {name: round(value, 6) for name, value in time_split(account) if value}
     if account.wasted:
         fields["wasted"] = account.wasted
     if account.dropped:

@@ -4,6 +4,8 @@ A page in an operator's browser reaches what the operator reaches, so pages are 
 rules. Browsers say in Origin where a request that changes something comes from, whatever made it:
 whoever sends one is refused. A page that rebinds its own name to 127.0.0.1 may still read without
 one, but then Host holds its name: over loopback only addresses and localhost are answered to.
+
+Probes come from other machines, and so may anybody where this listens for them: those may read.
 """
 
 from __future__ import annotations
@@ -15,14 +17,17 @@ from time import monotonic
 
 import msgspec
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 from aiohttp_sse import sse_response
 from prometheus_client.exposition import choose_encoder
 
+from proxy.api import debug
 from proxy.api.surface import json_answer
 from proxy.drain import Drain
+from proxy.reload import ReloadStatus
 from proxy.service import Service
 
+_READS = (hdrs.METH_GET, hdrs.METH_HEAD, hdrs.METH_OPTIONS)
 _PORT = re.compile(r":\d*\Z")
 
 
@@ -34,6 +39,25 @@ async def no_pages(request: web.Request, handler: Handler) -> web.StreamResponse
     if _is_over_loopback(request) and not _is_local(request.headers.get(hdrs.HOST, "localhost")):
         return web.Response(text="ask by an IP address or as localhost\n", status=403)
     return await handler(request)
+
+
+def local_orders(service: Service) -> Middleware:
+    """Refuse what changes something and comes from elsewhere, unless the file lets it."""
+
+    @web.middleware
+    async def refuse(request: web.Request, handler: Handler) -> web.StreamResponse:
+        is_let = service.registry.listen.admin_remote_writes or _is_from_here(request)
+        if not is_let and request.method not in _READS:
+            text = "orders are taken from this machine only (penstock.listen.adminRemoteWrites)\n"
+            return web.Response(text=text, status=403)
+        return await handler(request)
+
+    return refuse
+
+
+def _is_from_here(request: web.Request) -> bool:
+    """Whether the other end is this machine, or this pod."""
+    return request.remote is not None and ip_address(request.remote.partition("%")[0]).is_loopback
 
 
 def _is_over_loopback(request: web.Request) -> bool:
@@ -57,7 +81,7 @@ def _is_local(host: str) -> bool:
 
 def routes(service: Service) -> list[web.RouteDef]:
     """The routes of this surface."""
-    return [*_pages(service), *_orders(service)]
+    return [*_pages(service), *_orders(service), *debug.routes(service)]
 
 
 def _pages(service: Service) -> list[web.RouteDef]:
@@ -85,7 +109,7 @@ def _pages(service: Service) -> list[web.RouteDef]:
             seen = service.reloader.status
             while True:
                 await feed.send(msgspec.json.encode(described(service)).decode(), event="status")
-                seen = await service.reloader.changed(seen)
+                seen = await _news(service, seen)
 
     return [
         web.get("/metrics", metrics),
@@ -95,6 +119,21 @@ def _pages(service: Service) -> list[web.RouteDef]:
         web.get("/status", status),
         web.get("/events", events),
     ]
+
+
+async def _news(service: Service, seen: ReloadStatus) -> ReloadStatus:
+    """The status of the configuration, once that is new or a drain has begun."""
+    if service.draining:
+        return await service.reloader.changed(seen)
+    async with asyncio.TaskGroup() as group:
+        tasks = (
+            group.create_task(service.reloader.changed(seen)),
+            group.create_task(service.drain_begun.wait()),
+        )
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+    return service.reloader.status
 
 
 def _orders(service: Service) -> list[web.RouteDef]:

@@ -22,7 +22,9 @@ from parsers.dialects.sourcegraph import dialect_for
 from parsers.dialects.tgi import TGI
 from parsers.events import Fault, FaultKind
 from proxy.admission import malformed
+from proxy.api.server import NAME
 from proxy.errors import RequestFailed, client_fault, status_of
+from proxy.reply import Reply
 
 # A handler gets the model's reference where its path has one, else an empty text.
 Handler: TypeAlias = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
@@ -58,7 +60,7 @@ class Door:
         """Answer the request, or refuse it in the dialect of its path."""
         fault = malformed(request)
         if fault is not None:
-            return _refusal(request, fault, close=True)
+            return _turned_away(request, fault)
         ref = ""
         handlers = self._exact.get(request.raw_path)  # as sent: the usual client escapes nothing
         if handlers is None:
@@ -70,6 +72,8 @@ class Door:
             answer = await handler(request, ref)
         except RequestFailed as failure:
             answer = _refusal(request, failure.fault)
+        if not answer.prepared:  # aiohttp writes it
+            _finish(request, answer)
         if self._leaving():
             answer.force_close()
         return answer
@@ -111,14 +115,34 @@ def _lost(request: web.BaseRequest, handlers: dict[str, Handler]) -> web.Respons
     return answer
 
 
-def _refusal(request: web.BaseRequest, fault: Fault, *, close: bool = False) -> web.Response:
+def _refusal(request: web.BaseRequest, fault: Fault) -> web.Response:
     dialect = _dialect_of(request)
     status = status_of(fault)
     headers = {hdrs.CONTENT_TYPE: dialect.error_content_type}
     answer = web.Response(body=dialect.encode_error(fault, status), status=status, headers=headers)
-    if close:
-        answer.force_close()
+    _finish(request, answer)
     return answer
+
+
+def _turned_away(request: web.BaseRequest, fault: Fault) -> Reply:
+    """The end of a connection that is not to be trusted any more.
+
+    In our own version: aiohttp answers in that of the request, whatever it says.
+    """
+    dialect = _dialect_of(request)
+    status = status_of(fault)
+    body = b"" if request.method == hdrs.METH_HEAD else dialect.encode_error(fault, status)
+    reply = Reply(request)
+    reply.close_after()
+    reply.send(status, b"content-type: %b\r\n" % dialect.error_content_type.encode(), body)
+    return reply
+
+
+def _finish(request: web.BaseRequest, answer: web.StreamResponse) -> None:
+    """Say who answers and nothing of what we are made of; end with a request that is not whole."""
+    answer.headers[hdrs.SERVER] = NAME
+    if not request.content.is_eof():
+        answer.force_close()
 
 
 def speaks_anthropic(request: web.BaseRequest) -> bool:

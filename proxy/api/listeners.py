@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from aiohttp import web
+from aiohttp import hdrs, web
 
 from proxy.api import admin, anthropic, openai, sourcegraph, sourcegraph_llm, tgi
 from proxy.api.door import Door, Route
+from proxy.api.server import NAME, Server
 from proxy.service import Service
 
 BACKLOG = 4096  # aiohttp's 128 makes a burst of connects wait for SYN retries
-KEEPALIVE_SECONDS = 75.0  # also the limit for a request's head to arrive
-LINGER_SECONDS = 1.0  # how long a refused request's body is read on, so the client sees why
+SPARE_FILES = 64  # for operators, probes, the configuration and the log, whatever clients do
 CLEANUP_SECONDS = 1.0  # for handlers to return once their requests have ended
 ADMIN_CLEANUP_SECONDS = 0.2  # a page takes less, and a feed of events never ends by itself
 
@@ -25,27 +26,40 @@ def client_routes(service: Service) -> list[Route]:
 
 
 def client_runner(service: Service) -> web.BaseRunner:
-    """What clients reach.
-
-    A handler is cancelled when its client goes: without that a silent stream outlives it.
-    """
-    server = web.Server(
+    """What clients reach."""
+    most = max_connections()
+    server = Server(
         Door(client_routes(service), lambda: service.draining),
-        access_log=None,
-        handler_cancellation=True,
-        keepalive_timeout=KEEPALIVE_SECONDS,
-        lingering_time=LINGER_SECONDS,
+        max_connections=most,
+        on_full=lambda refused: service.log.write("full", connections=most, refused=refused),
     )
     return web.ServerRunner(server, shutdown_timeout=CLEANUP_SECONDS)
 
 
+def max_connections() -> int:
+    """How many clients may be connected: half the files we may open, for each may need another."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max((soft - SPARE_FILES) // 2, 1)
+
+
+class _AdminRunner(web.AppRunner):
+    """An application behind our own server."""
+
+    async def _make_server(self) -> web.Server:
+        theirs = await super()._make_server()
+        return Server(theirs.request_handler, request_factory=theirs.request_factory)
+
+
 def admin_runner(service: Service) -> web.BaseRunner:
     """What operators and probes reach."""
-    app = web.Application(middlewares=[admin.no_pages])
+    app = web.Application(middlewares=[admin.no_pages, admin.local_orders(service)])
+    app.on_response_prepare.append(_sign)
     app.add_routes(admin.routes(service))
-    return web.AppRunner(
-        app, access_log=None, handler_cancellation=True, shutdown_timeout=ADMIN_CLEANUP_SECONDS
-    )
+    return _AdminRunner(app, shutdown_timeout=ADMIN_CLEANUP_SECONDS)
+
+
+async def _sign(_: web.Request, answer: web.StreamResponse) -> None:
+    answer.headers[hdrs.SERVER] = NAME
 
 
 @asynccontextmanager

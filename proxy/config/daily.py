@@ -17,6 +17,7 @@ class Daily(msgspec.Struct, frozen=True):
 
     everybody: DailyLimits = DailyLimits()
     clients: Mapping[str, DailyLimits] = MappingProxyType({})  # by name
+    limits_somebody: bool = False  # else nobody need ask
 
     def limit(self, client: str, operation: Operation) -> int:
         """The most requests of this client in a day; 0 where there is no limit."""
@@ -50,4 +51,6 @@ def daily_of(everybody: DailyLimits, keys: Sequence[ClientKey | None]) -> Daily:
         for key in keys
         if key is not None and key.daily_limits is not None
     }
-    return Daily(everybody, MappingProxyType(own))
+    limits = (everybody, *own.values())
+    limited = any(each.chat_requests or each.code_requests for each in limits)
+    return Daily(everybody, MappingProxyType(own), limited)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from ipaddress import ip_network
 from typing import TypeAlias
 
 import msgspec
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 
 from proxy.config.clients import Client, clients_of
 from proxy.config.daily import Daily, daily_of, everybodys
-from proxy.config.decoder import decode_partly
+from proxy.config.decoder import decode_partly, items_of
 from proxy.config.document import parsed
 from proxy.config.hidden import HiddenTexts, hidden_texts
 from proxy.config.legacy import convert
@@ -258,3 +259,9 @@ def _check_listen(listen: Listen, problems: Problems) -> None:
     if listen.port == listen.admin_port != 0 and listen.host == listen.admin_host:
         text = f"port {listen.port} is also that for clients"
         problems.add(("penstock", "listen", "adminPort"), text)
+    path = ("penstock", "listen", "trustedProxies")
+    for place, network in items_of(listen.trusted_proxies, path):
+        try:
+            ip_network(network)
+        except ValueError:
+            problems.add(place, f"{quoted(network)} is no network, as 10.0.0.0/8 is one")

@@ -21,6 +21,7 @@ from proxy.config.schema.traffic import (
     Health,
     KeepAlive,
     ModelTraffic,
+    Objectives,
     ProviderTraffic,
     Retries,
     Traffic,
@@ -102,6 +103,7 @@ class Rules(msgspec.Struct, frozen=True):
     timeouts: Timeouts
     fallbacks: tuple[ModelRef, ...] = ()
     fallback_on: frozenset[FallbackOn] = frozenset({"busy", "unreachable"})
+    slo: Objectives = Objectives()
 
 
 def provider_rules(penstock: Penstock, provider: str) -> Rules:
@@ -118,6 +120,7 @@ def model_rules(penstock: Penstock, ref: ModelRef, names: Names) -> Rules:
         rules,
         fallbacks=tuple(each for each in fallbacks if each is not None and each != ref),
         fallback_on=rules.fallback_on if own.fallback_on is None else frozenset(own.fallback_on),
+        slo=own.slo,
     )
 
 

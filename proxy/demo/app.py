@@ -56,6 +56,7 @@ def build_app(settings: Settings) -> web.Application:
             web.get("/ping", _health),
             web.get("/info", server.info),
             web.get("/v1/models", _models),
+            web.get("/metrics", server.metrics),
             web.get("/demo/state", server.state),
         ]
     )
@@ -106,6 +107,9 @@ class _Server:
 
     async def info(self, _request: web.Request) -> web.Response:
         return _json(msgspec.json.encode(_info(self._settings)))
+
+    async def metrics(self, _request: web.Request) -> web.Response:
+        return web.Response(text=self._counters.page())
 
     async def state(self, request: web.Request) -> web.Response:
         """The counts; with `?running=0` and the like, as soon as they are so (or after 10 s)."""

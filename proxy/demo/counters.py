@@ -50,6 +50,11 @@ class Counters:
             pass
         return self.state
 
+    def page(self) -> str:
+        """TGI's gauges of its work, as Prometheus reads them; nothing ever waits here."""
+        gauges = {"tgi_batch_current_size": self.state.running, "tgi_queue_size": 0}
+        return "".join(f"# TYPE {name} gauge\n{name} {value}\n" for name, value in gauges.items())
+
     def _add(self, *, running: int = 0, started: int = 0, aborted: int = 0) -> None:
         state = self.state
         self.state = State(

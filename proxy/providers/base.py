@@ -175,6 +175,8 @@ class ProviderKind(msgspec.Struct, frozen=True):
     settings: type[Any]  # each provider's own struct: only its file knows the fields
     check: Callable[[Any], Iterable[Finding]]
     build: Callable[[ProviderConfig, Any], Provider]
+    # What is wrong with the id of a provider of these settings, where one is as good as another.
+    check_id: Callable[[Any, str], Iterable[Finding]] = lambda settings, id_: ()  # noqa: ARG005
 
 
 def secrets_of(target: Target) -> tuple[str, ...]:

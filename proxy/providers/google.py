@@ -23,17 +23,16 @@ from proxy.config.modelconfig import ModelConfig, ProviderConfig
 from proxy.config.schema import Block, Secret
 from proxy.endpoints import Endpoint, LiveState
 from proxy.origin import parse_origin
+from proxy.providers.access_tokens import Tokens
 from proxy.providers.base import (
     Finding,
     Provider,
     ProviderKind,
     Route,
     Target,
-    UpstreamCall,
-    UpstreamRequest,
 )
-from proxy.providers.google_auth import Tokens
 from proxy.providers.google_identity import Fetcher, Identity, can_fetch, json_of, problem_of
+from proxy.providers.identified import Caller, Identified
 from proxy.providers.service import ServiceSettings
 from proxy.providers.wire import split_query, token_problem, url_problem
 
@@ -99,14 +98,7 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
         return Identity(file=config.credentials_file)
 
 
-class Caller(msgspec.Struct, frozen=True):
-    """Whose tokens are sent; the key is that of the identity as it was when it was read."""
-
-    key: tuple[str, ...]
-    tokens: Tokens
-
-
-class Google(Provider):
+class Google(Identified):
     """An address of Google's; each of its models has routes of its own."""
 
     fetches_secrets = True
@@ -120,11 +112,10 @@ class Google(Provider):
     ) -> None:
         self._config = config
         self._settings = settings
-        self._caller = caller  # None: the key goes with each request, or nothing does
         self._model = model
         target = _target(settings)
         routes = () if model is None else _routes(model, target.endpoint.base_path)
-        super().__init__(config, (target,), routes)
+        super().__init__(config, (target,), routes, caller)
 
     def sharing(self, live: LiveState) -> Provider:
         """The provider with the tokens that an earlier generation has fetched."""
@@ -141,8 +132,6 @@ class Google(Provider):
     def secrets_for(self, endpoint: Endpoint) -> tuple[str, ...]:
         """The key or the tokens, and a secret name as it stands in the path."""
         secrets = super().secrets_for(endpoint)
-        if self._caller is not None:
-            secrets += self._caller.tokens.secrets
         if self._model is not None and self._model.has_secret_name:
             secrets += (_segment(self._model),)
         return secrets
@@ -153,20 +142,6 @@ class Google(Provider):
         if self._model is None or not self._model.has_secret_name:
             return super().paths
         return [path.replace(_segment(self._model), "***") for path in super().paths]
-
-    @property
-    def heads(self) -> frozenset[bytes]:
-        """What calls begin with, and who makes them."""
-        key = () if self._caller is None else self._caller.key
-        return super().heads | {part.encode() for part in key}
-
-    async def prepare(self, call: UpstreamCall, endpoint: Endpoint) -> UpstreamRequest:
-        """The call as bytes, with a token. Raises RequestFailed where there is none."""
-        request = await super().prepare(call, endpoint)
-        if self._caller is None:
-            return request
-        token = await self._caller.tokens.token()
-        return UpstreamRequest(request.head[:-2] + token.headers + b"\r\n", request.body)
 
 
 class _Claude(AnthropicMessages):
@@ -269,7 +244,7 @@ def _identity_problems(settings: Settings) -> Iterator[Finding]:
 def build(config: ProviderConfig, settings: Settings) -> Provider:
     """The provider."""
     identity = settings.identity
-    caller = None if identity is None else Caller(identity.key, Tokens(Fetcher(identity)))
+    caller = None if identity is None else Caller(identity.key, Tokens(Fetcher(identity), "google"))
     return Google(config, settings, caller)
 
 

@@ -23,7 +23,7 @@ import msgspec
 from parsers.dialects.repair import NOT_JSON
 from parsers.events import FaultKind
 from proxy.config.schema import Secret
-from proxy.providers.google_auth import NoToken, Token
+from proxy.providers.access_tokens import NoToken, Token
 
 _SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
 _TYPES = frozenset({"service_account", "external_account", "authorized_user"})
@@ -177,7 +177,7 @@ def _no_token(error: Exception) -> NoToken:
     if isinstance(error, NoToken):
         return error
     if type(error).__name__ == "TransportError":
-        return NoToken("google's token server cannot be reached", FaultKind.UNREACHABLE)
+        return NoToken(FaultKind.UNREACHABLE)
     return NoToken()
 
 

@@ -87,7 +87,11 @@ class HostedSettings(Block, frozen=True):
         bool, Meta(description="false: completions go to the chat route, as one message.")
     ] = True
     enable_verbose_logs: Annotated[
-        bool, Meta(description="Accepted for compatibility; has no effect in this version.")
+        bool,
+        Meta(
+            description="Write its requests and answers, prompts included and keys masked, into"
+            " files: see penstock.capture."
+        ),
     ] = False
     debug_connections: Annotated[bool, Meta(description="The older name of enableVerboseLogs.")] = (
         False
@@ -95,7 +99,7 @@ class HostedSettings(Block, frozen=True):
 
     @property
     def is_verbose(self) -> bool:
-        """Whether its traffic is to be logged, under either name."""
+        """Whether its traffic is to be captured, under either name."""
         return self.enable_verbose_logs or self.debug_connections
 
 
@@ -148,6 +152,8 @@ def _endpoint_problems(
 ) -> Iterator[Finding]:
     if (problem := url_problem(endpoint.url)) is not None:
         yield Finding((*place, "url"), problem)
+    if endpoint.resolve == "all" and endpoint.url.startswith("unix:"):
+        yield Finding((*place, "resolve"), "a unix socket has no addresses")
     if (problem := token_problem(endpoint.access_token)) is not None:
         yield Finding((*place, "accessToken"), problem)
     for name, value in endpoint.headers.items():

@@ -7,16 +7,11 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from proxy.config.modelconfig import ProviderConfig
 from proxy.config.schema import Block, Secret
 from proxy.endpoints import Endpoint
 from proxy.origin import parse_origin
-from proxy.providers.base import Finding, Provider, Target
+from proxy.providers.base import Finding, Target
 from proxy.providers.wire import token_problem, url_problem
-
-NOT_CALLABLE = Finding(
-    (), "models of this provider cannot be called by this version", is_warning=True
-)
 
 
 class ServiceSettings(Block, frozen=True):
@@ -43,8 +38,3 @@ def target_at(url: str, base_path: str = "", suffixes: tuple[str, ...] = ()) -> 
     for suffix in suffixes:
         path = path.removesuffix(suffix)
     return Target(Endpoint(name=origin.authority, url=url, base_path=path))
-
-
-def without_routes(config: ProviderConfig, url: str) -> Provider:
-    """A provider that is known and cannot be called: each request for its models gets a 400."""
-    return Provider(config, (target_at(url),), ())

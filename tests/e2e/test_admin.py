@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from hashlib import sha256
@@ -13,6 +14,7 @@ import pytest
 from prometheus_client import Metric
 
 from parsers.events import FaultKind
+from proxy.metrics.tally import PARTS
 from proxy.outcome import Outcome
 from tests.e2e.demo_server import demo_server
 from tests.e2e.watched import Watched, families, open_families, value_of, watched
@@ -184,7 +186,10 @@ async def test_labels_come_from_the_configuration_and_from_closed_lists() -> Non
     assert labels["penstock_tokens"]["kind"] <= {"input", "output", "cached", "reasoning"}
     assert labels["penstock_tokens"]["source"] <= {"reported", "counted"}
     assert everything.pop("verdict") <= {"success", "busy", "fault", "refused", "cancelled"}
-    assert everything.pop("result") <= {"success", "failure"}
+    results = {"success", "failure", "written", "dropped", "failed"}  # of reloads, of captures
+    assert everything.pop("result") <= results
+    assert everything.pop("reason") <= {"client_gone", "failed"}
+    assert everything.pop("part") <= set(PARTS)
     assert set(everything) == {"kind", "source", "version"}
 
 
@@ -212,7 +217,8 @@ async def test_what_clients_make_up_adds_no_series() -> None:
 def series(page: str) -> set[str]:
     """The name and labels of each sample that is not the time of its making."""
     lines = (line.rpartition(" ")[0] for line in page.splitlines() if not line.startswith("#"))
-    return {line for line in lines if "_created" not in line and "penstock_faults" not in line}
+    may_come = ("_created", "penstock_faults", 'part="')  # of parts that took no time there is none
+    return {line for line in lines if not any(each in line for each in may_come)}
 
 
 # -- probes and status
@@ -377,3 +383,47 @@ async def test_models_cannot_be_reached_by_the_admin_listener() -> None:
 
     assert statuses == {404}
     assert proxy.entries() == []
+
+
+# -- orders from elsewhere
+
+
+def own_address() -> str | None:
+    """An address of this machine at which others would reach it; None if it has none."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            sock.connect(("192.0.2.1", 9))  # sends nothing
+        except OSError:
+            return None
+        host: str = sock.getsockname()[0]
+        return host
+
+
+ELSEWHERE = own_address()
+ORDERS = [("POST", "/reload"), ("POST", "/drain"), ("POST", "/debug"), ("DELETE", "/debug")]
+
+
+@pytest.mark.skipif(ELSEWHERE is None, reason="this machine has no address but loopback")
+@pytest.mark.parametrize("is_let", [False, True])
+async def test_others_may_read_and_give_orders_only_where_the_file_lets_them(
+    is_let: bool,
+) -> None:
+    config = config_for("http://127.0.0.1:9")
+    listen = {"adminHost": "0.0.0.0", "adminRemoteWrites": is_let}
+    config["penstock"]["listen"] = listen
+    async with watched(config) as proxy:
+        port = proxy.admin_url.rpartition(":")[2]
+        page = await ask(proxy, "GET", f"http://{ELSEWHERE}:{port}/livez")
+        orders = [
+            await ask(proxy, method, f"http://{ELSEWHERE}:{port}{path}") for method, path in ORDERS
+        ]
+        nearer = await ask(proxy, "POST", f"http://127.0.0.1:{port}/reload")
+
+    assert (page, nearer) == (200, 200)
+    assert orders == ([200, 202, 400, 200] if is_let else [403] * 4)
+
+
+async def ask(proxy: Watched, method: str, url: str) -> int:
+    """The status of an answer."""
+    async with proxy.session.request(method, url) as answer:
+        return answer.status

@@ -8,14 +8,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from parsers.chat import ChatRequest, Sampling
+from parsers.chat import ChatRequest, Message, Sampling, TextPart
 from parsers.dialects.base import ClientDialect
 from parsers.dialects.completions import OPENAI_COMPLETIONS
 from parsers.dialects.openai import OPENAI_CHAT
 from parsers.dialects.passthrough import DETOKENIZE, EMBEDDINGS, RERANK, TOKENIZE, Passthrough
 from proxy import __version__
+from proxy.config.modelconfig import ProviderConfig
 from proxy.config.problems import ConfigError
 from proxy.endpoints import LiveState
+from proxy.providers import PROVIDERS
 from proxy.providers.base import Route, UpstreamCall
 from proxy.registry import Model, Registry, build
 
@@ -149,6 +151,7 @@ def test_a_token_that_is_not_sent_is_told() -> None:
     ("endpoint", "place", "message"),
     [
         ({"url": "a:80"}, ".url", "the URL must begin with http://, https:// or unix:"),
+        ({"url": "unix:/s", "resolve": "all"}, ".resolve", "a unix socket has no addresses"),
         ({"url": "http://u:p@a"}, ".url", "the URL must not hold a user or a password"),
         ({"url": "http://a?b c"}, ".url", "the URL's query must be visible ASCII"),
         ({"url": "http://a#b"}, ".url", "the URL must not have a query or a fragment"),
@@ -389,10 +392,30 @@ def test_azure_names_nobody_where_nobody_is_configured() -> None:
 
 
 def test_azure_without_a_key_is_told() -> None:
-    text = "without an accessToken no key is sent: this version cannot use Azure identities"
+    text = "with neither accessToken nor entraIdentity no key is sent"
 
     assert warnings_of({**AZURE, "accessToken": ""}) == [("", text)]
     assert warnings_of(AZURE) == []
+
+
+async def test_azure_takes_a_token_of_entras_as_a_bearer() -> None:
+    head = await head_of({**AZURE, "accessToken": "eyJhbGciOi.x.y"})
+
+    assert "\r\nauthorization: Bearer eyJhbGciOi.x.y\r\n" in head
+    assert "api-key" not in head
+
+
+def test_azure_with_an_identity_needs_no_key() -> None:
+    identity = {"entraIdentity": {"tenantId": "t", "clientId": "c"}}
+
+    assert warnings_of({**AZURE, "accessToken": "", **identity}) == []
+    assert warnings_of({**AZURE, **identity}) == [
+        (".entraIdentity", "not used, since there is an accessToken")
+    ]
+    bad = {"entraIdentity": {"authority": "login"}}
+    assert problems_of({**AZURE, "accessToken": "", **bad}) == [
+        (".entraIdentity.authority", "the URL must begin with http://, https:// or unix:")
+    ]
 
 
 def test_azure_without_an_endpoint() -> None:
@@ -407,24 +430,62 @@ def test_azure_with_a_version_that_is_none() -> None:
     ]
 
 
-NOT_CALLABLE = ("", "models of this provider cannot be called by this version")
+GATEWAY: Json = {"type": "sourcegraph", "accessToken": "k"}
 
 
 @pytest.mark.parametrize(
-    ("settings", "host"),
+    ("dialect", "path"),
     [
-        ({"type": "sourcegraph", "accessToken": "k"}, "cody-gateway.sourcegraph.com"),
+        ("anthropic", "anthropic-messages"),
+        ("openai", "openai"),
+        ("fireworks", "fireworks"),
+        ("google", "google"),
     ],
 )
-def test_a_kind_without_a_dialect_loads_and_says_that_it_cannot_be_called(
-    settings: Json, host: str
+@pytest.mark.parametrize(
+    ("client", "feature"),
+    [(OPENAI_CHAT, "chat_completions"), (OPENAI_COMPLETIONS, "code_completions")],
+)
+async def test_the_gateway_is_called_where_its_upstreams_are_and_told_what_for(
+    dialect: str, path: str, client: ClientDialect, feature: str
 ) -> None:
-    model = model_of(settings)
+    settings = {**GATEWAY, "dialect": dialect}
 
-    assert [endpoint.name for endpoint in model.provider.endpoints] == [host]
-    assert model.provider.route_for(OPENAI_CHAT) is None
-    assert model.provider.route_for(OPENAI_COMPLETIONS) is None
-    assert warnings_of(settings) == [NOT_CALLABLE]
+    assert await head_of(settings, client) == (
+        f"POST /v1/completions/{path} HTTP/1.1\r\nhost: cody-gateway.sourcegraph.com\r\n"
+        f"authorization: Bearer k\r\nx-sourcegraph-feature: {feature}\r\n"
+    )
+    assert await head_of(settings, client) == await head_of(settings, client, stream=True)
+    assert warnings_of(settings) == []
+
+
+def test_the_gateways_dialect_is_that_of_the_providers_id() -> None:
+    config = ProviderConfig("mistral", "", "sourcegraph", msgspec.Raw(b"{}"), ())
+    kind = PROVIDERS["sourcegraph"]
+    provider = kind.build(config, kind.settings())
+
+    assert "/v1/completions/fireworks" in provider.paths
+
+
+def test_a_gateway_of_which_nothing_says_whose_models_it_has_loads_with_a_warning() -> None:
+    assert model_of(GATEWAY).provider.route_for(OPENAI_CHAT) is None
+    assert warnings_of(GATEWAY) == [
+        (
+            "",
+            'its models cannot be called: give it a "dialect", or one of these ids: '
+            '"anthropic", "openai", "fireworks", "google", "mistral"',
+        )
+    ]
+
+
+def test_the_gateway_finds_gemini_s_model_and_stream_in_the_body() -> None:
+    route = route_of(model_of({**GATEWAY, "dialect": "google"}), OPENAI_CHAT)
+    request = ChatRequest("m", (Message("user", (TextPart("hi"),)),), stream=True)
+
+    body = msgspec.json.decode(route.dialect.encode_request(request, "gemini-3"))
+
+    assert (body["model"], body["stream"]) == ("gemini-3", True)
+    assert body["contents"] == [{"role": "user", "parts": [{"text": "hi"}]}]
 
 
 @pytest.mark.parametrize("kind", ["openai", "fireworks", "anthropic", "google", "sourcegraph"])

@@ -7,6 +7,7 @@ what runs is made from the result by the registry.
 from __future__ import annotations
 
 from proxy.config.schema.block import MAX_DISPLAY_NAME_BYTES, Block
+from proxy.config.schema.capture import Capture
 from proxy.config.schema.completions import Completions
 from proxy.config.schema.knobs import ClientSideModelConfig, Knobs
 from proxy.config.schema.modelconfiguration import (
@@ -57,6 +58,7 @@ __all__ = [
     "PROVIDER_KINDS",
     "BedrockModel",
     "Block",
+    "Capture",
     "ClientKey",
     "ClientSideModelConfig",
     "ClientSideProviderConfig",

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from parsers.dialects.base import MAX_EVENT_BYTES
 from proxy.config.schema.block import Block
+from proxy.config.schema.capture import Capture
 from proxy.config.schema.secret import Secret
 from proxy.config.schema.traffic import ModelTraffic, ProviderTraffic, Traffic
 
@@ -131,6 +132,21 @@ class Listen(Block, frozen=True, omit_defaults=False):
     admin_port: Annotated[
         _Port, Meta(description="Port for metrics, probes and reloads; 0 takes a free one.")
     ] = 9090
+    admin_remote_writes: Annotated[
+        bool,
+        Meta(
+            description="Whether other machines and pods may reload, drain and debug. Without it"
+            " they may only read; `penstock drain` works from within the pod."
+        ),
+    ] = False
+    trusted_proxies: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="Networks, as 10.0.0.0/8, of proxies before penstock that are believed"
+            " when they say in X-Forwarded-For, or else in Forwarded, whom they speak for. Daily"
+            " limits then count the last address that is not one of theirs."
+        ),
+    ] = ()
 
 
 class Drain(Block, frozen=True, omit_defaults=False):
@@ -155,6 +171,25 @@ class Drain(Block, frozen=True, omit_defaults=False):
     ] = 30.0
 
 
+class Metrics(Block, frozen=True, omit_defaults=False):
+    """What `/metrics` shows besides."""
+
+    gen_ai: Annotated[
+        bool,
+        Meta(
+            description="Also show requests under OpenTelemetry's names (`gen_ai_*`), for boards"
+            " made for them."
+        ),
+    ] = False
+    engine_seconds: Annotated[
+        _Seconds | None,
+        Meta(
+            description="How often self-hosted servers are asked for their own metrics, of which"
+            " the most useful are shown with model and endpoint; never if not given."
+        ),
+    ] = None
+
+
 class Penstock(Traffic, frozen=True, omit_defaults=False):
     """What the Sourcegraph format has no word for. Every key has a default."""
 
@@ -175,6 +210,10 @@ class Penstock(Traffic, frozen=True, omit_defaults=False):
     ] = DailyLimits()
     listen: Annotated[Listen, Meta(description="Where penstock is reached.")] = Listen()
     drain: Annotated[Drain, Meta(description="How penstock leaves.")] = Drain()
+    capture: Annotated[
+        Capture, Meta(description="What is kept of requests that are looked into, and where.")
+    ] = Capture()
+    metrics: Annotated[Metrics, Meta(description="What /metrics shows besides.")] = Metrics()
     readiness: Annotated[
         Literal["config", "any", "all"],
         Meta(

@@ -17,6 +17,7 @@ Json = dict[str, Any]  # Any: JSON of any shape
 WORDS: dict[str, object] = {
     "api_version": "2024-06-01",
     "endpoint": "https://host.example.com/base",
+    "authority": "https://login.example.com",
     "region": "us-west-2",
     "status": "beta",
     "category": "speed",
@@ -33,10 +34,13 @@ WORDS: dict[str, object] = {
     "admin_host": "192.0.2.2",
     "port": 1,
     "admin_port": 2,
+    "trusted_proxies": ["192.0.2.0/24"],
     "headers": {"X-Key": "hunter2"},
     "use_legacy_completions": False,
     "max_body_bytes": 2000,
     "max_event_bytes": 2000,
+    "max_bytes": 2000,
+    "max_file_bytes": 2000,
     "server_side_config": None,  # of a provider: put there kind by kind
     "credentials_file": None,  # excludes credentialsJSON; has a test of its own
     "model_overrides_recommended_settings": None,  # these become models: tests below

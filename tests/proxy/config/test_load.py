@@ -435,6 +435,13 @@ def test_clients_that_are_wrong(clients: object, place: str, message: str) -> No
         ),
         ({"host": ""}, [("listen.host", "expected a string of length >= 1")]),
         ({"adminPort": 1.5}, [("listen.adminPort", "expected an integer, got a number")]),
+        (
+            {"trustedProxies": ["10.0.0.1", "10.0.0.1/8", "nginx", "::/0"]},
+            [
+                ("listen.trustedProxies[1]", '"10.0.0.1/8" is no network, as 10.0.0.0/8 is one'),
+                ("listen.trustedProxies[2]", '"nginx" is no network, as 10.0.0.0/8 is one'),
+            ],
+        ),
     ],
 )
 def test_listeners_that_are_wrong(listen: object, problems: list[tuple[str, str]]) -> None:

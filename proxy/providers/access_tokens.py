@@ -1,4 +1,4 @@
-"""Access tokens for Google's services: fetched once for all who wait, renewed before they expire.
+"""Access tokens of other services: fetched once for all who wait, renewed before they expire.
 
 Fetching one blocks, so it is done in a thread; the old token serves until the new one is there,
 and nobody waits but who comes first.
@@ -19,7 +19,7 @@ from proxy.errors import RequestFailed, upstream_fault
 
 FETCH_SECONDS = 15.0  # how long a request may wait for a token
 PAUSE_SECONDS = 2.0  # who asks again sooner gets the same refusal
-# Google's own margin; the metadata server gives the same token until five minutes before its end.
+# Google's own margin; its metadata server gives the same token until five minutes before its end.
 RENEW_SECONDS = 225.0
 SPARE_SECONDS = 10.0  # a token must outlive the way to the server
 
@@ -34,30 +34,30 @@ class Token(msgspec.Struct, frozen=True):
     seconds: float  # from when it was fetched
 
 
-_REFUSED = "google gives penstock no access token"
-
-
 class NoToken(Exception):
-    """There is no token to be had; its text is for clients, and `kind` what they are told."""
+    """There is no token to be had; `kind` is what clients are told."""
 
-    def __init__(
-        self, message: str = _REFUSED, kind: FaultKind = FaultKind.UNAUTHENTICATED
-    ) -> None:
-        super().__init__(message)
+    def __init__(self, kind: FaultKind = FaultKind.UNAUTHENTICATED) -> None:
+        super().__init__(kind)
         self.kind = kind
 
 
 class Tokens:
-    """The access tokens of one identity. `fetch` gets one, in a thread, or raises NoToken."""
+    """The access tokens of one identity. `fetch` gets one, in a thread, or raises NoToken.
+
+    `issuer` is who gives them out, by the name that clients are told.
+    """
 
     def __init__(
         self,
         fetch: Callable[[], Token],
+        issuer: str,
         *,
         clock: Callable[[], float] = monotonic,
         patience_seconds: float = FETCH_SECONDS,
     ) -> None:
         self._fetch = fetch
+        self._issuer = issuer
         self._clock = clock
         self._patience_seconds = patience_seconds
         self._token: Token | None = None
@@ -84,7 +84,7 @@ class Tokens:
         if self._fetching is not None:
             await self._finished(self._fetching)
         if self._token is None or self._refusal is not None:
-            raise RequestFailed(self._refusal or _fault_of(NoToken()))
+            raise RequestFailed(self._refusal or self._fault_of(NoToken()))
         return self._token
 
     def _begin(self, now: float) -> None:
@@ -99,7 +99,7 @@ class Tokens:
         """Wait for what others wait for too, and who goes away does not end it."""
         await asyncio.wait((fetching,), timeout=self._patience_seconds)
         if not fetching.done():
-            message = "google's token server did not answer in time"
+            message = f"{self._issuer}'s token server did not answer in time"
             raise RequestFailed(upstream_fault(FaultKind.TIMEOUT, message))
 
     def _settle(self, fetching: asyncio.Future[Token]) -> None:
@@ -109,13 +109,17 @@ class Tokens:
         try:
             token = fetching.result()
         except NoToken as refusal:
-            _logger.warning("%s: %s", refusal, type(refusal.__cause__).__name__)
-            self._refusal, self._refused_at = _fault_of(refusal), now
+            self._refusal, self._refused_at = self._fault_of(refusal), now
+            cause = type(refusal.__cause__).__name__
+            _logger.warning("%s: %s", self._refusal.message, cause)
             return
         self._previous, self._token, self._refusal = self._token, token, None
         self._expires_at = now + token.seconds
         self._renew_at = self._expires_at - min(RENEW_SECONDS, token.seconds / 2)
 
-
-def _fault_of(refusal: NoToken) -> Fault:
-    return upstream_fault(refusal.kind, str(refusal))
+    def _fault_of(self, refusal: NoToken) -> Fault:
+        if refusal.kind is FaultKind.UNREACHABLE:
+            message = f"{self._issuer}'s token server cannot be reached"
+        else:
+            message = f"{self._issuer} gives penstock no access token"
+        return upstream_fault(refusal.kind, message)
