@@ -306,6 +306,9 @@ class EndpointPool:
         limit = self.rules.admission.max_concurrent
         if limit is not None and self._model.inflight >= limit:
             return None
+        members = self.members
+        if len(members) == 1:  # the usual pool: there is nothing to weigh
+            return None if members[0].is_full else Lease(members[0], self._model)
         candidates = self._candidates(avoid)
         if not candidates:
             return None
@@ -314,12 +317,10 @@ class EndpointPool:
         return Lease(self._balancer.choose(candidates, key), self._model)
 
     def _candidates(self, avoid: Collection[EndpointState]) -> Sequence[Member]:
-        members: Sequence[Member] = self.members
-        if len(members) > 1:
-            now = monotonic()
-            members = _spared(members, now)
-            members = [m for m in members if m.state not in avoid] or members
-            members = [m for m in members if now >= m.state.busy_until] or members
+        now = monotonic()
+        members = _spared(self.members, now)
+        members = [m for m in members if m.state not in avoid] or members
+        members = [m for m in members if now >= m.state.busy_until] or members
         return [member for member in members if not member.is_full]
 
 

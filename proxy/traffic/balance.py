@@ -89,7 +89,7 @@ class PrefixAffinity:
 
     def choose(self, candidates: Sequence[C], key: Key) -> C:
         """The first in the key's order that has room."""
-        text = key(self._rules)
+        text = blake2b(key(self._rules), digest_size=16).digest()  # once: it may be long
         order = sorted(candidates, key=lambda each: _score(text, each), reverse=True)
         total = sum(each.inflight for each in order) + 1
         weights = sum(each.weight for each in order)

@@ -27,6 +27,7 @@ class Releasable(Protocol):
 L = TypeVar("L", bound=Releasable)
 
 _MAX_RETRY_AFTER = 60.0
+_LOOK_SECONDS = 1.0  # time alone may make room: an ejection that has passed tells nobody
 _SMOOTHING = 0.2  # of the mean time between two that leave the line
 
 
@@ -64,6 +65,7 @@ class Line(Generic[L]):
         self._length = 0
         self._pace = 0.0  # seconds between two that leave, smoothed
         self._left_at: float | None = None
+        self._looked_at = 0.0
 
     def __len__(self) -> int:
         return self._length
@@ -84,7 +86,9 @@ class Line(Generic[L]):
         self.wake()  # what the others wait for may not be what is wanted here
         try:
             async with asyncio.timeout(rules.max_wait_seconds):
-                await asyncio.wait((waiter.granted,))
+                while not granted.done():
+                    await asyncio.wait((granted,), timeout=_LOOK_SECONDS)
+                    self._look()
         except BaseException:
             if waiter.granted.done():
                 waiter.granted.result().release()
@@ -96,12 +100,18 @@ class Line(Generic[L]):
     def wake(self) -> None:
         """There may be room: let in who is next, as long as there is some."""
         if self._length:
+            self._looked_at = self._clock()
             while any(self._serve(priority) for priority in sorted(self._queues, reverse=True)):
                 pass
 
     def retry_after(self) -> float:
         """In how many seconds the line will have moved up, should it go on as it went."""
         return min(max(1.0, self._pace * self._length), _MAX_RETRY_AFTER)
+
+    def _look(self) -> None:
+        """Wake, unless one of the others who wait did not long ago."""
+        if self._clock() - self._looked_at >= _LOOK_SECONDS / 2:
+            self.wake()
 
     def _serve(self, priority: int) -> bool:
         """Let in the first client in turn for whom there is room."""

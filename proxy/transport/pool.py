@@ -131,7 +131,8 @@ class Pool:
     async def _connect(self) -> Connection:
         try:
             return await self._open(asyncio.get_running_loop())
-        except (OSError, UnicodeError) as error:  # gaierror and SSLError are OSErrors
+        # gaierror and SSLError are OSErrors; uvloop has RuntimeErrors, says aiohappyeyeballs.
+        except (OSError, UnicodeError, RuntimeError) as error:
             raise TransportError("unreachable", f"cannot connect: {error}") from error
 
     async def _open(self, loop: asyncio.AbstractEventLoop) -> Connection:
