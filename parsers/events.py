@@ -100,7 +100,7 @@ class Text(msgspec.Struct, frozen=True, gc=False):
 
     text: str
     choice: int = 0
-    logprobs: msgspec.Raw | None = None  # the dialect's own JSON, kept as bytes
+    logprobs: msgspec.Raw | None = None  # the dialect's own JSON, as bytes without line ends
 
 
 class Refusal(msgspec.Struct, frozen=True, gc=False):

@@ -49,6 +49,7 @@ class _Block:
         self.event = ""
         self.id = ""
         self.retry: int | None = None
+        self.repaired = False  # whether some event's data was not UTF-8
         self._data: list[bytes] = []  # pieces, line feeds among them
         self._data_bytes = 0
         self._max_data_bytes = max_data_bytes
@@ -66,18 +67,32 @@ class _Block:
         if self._data_bytes > self._max_data_bytes:
             raise FrameTooLarge("event over the size limit", kind="event_too_large")
 
+    @property
+    def is_bare(self) -> bool:
+        """Whether it would be an event, had it data."""
+        return bool(self.event) and not self._data
+
     def end(self) -> SSEEvent | None:
         """The event, None without data; then all is forgotten but the id, which stays in force."""
         event = None
         if self._data:
             data = b"".join(self._data)
-            data = data if data.isascii() else _utf8(data)
+            data = data if data.isascii() else self.utf8(data)
             event = SSEEvent(self.event, data, self.id, self.retry)
             self._data = []
             self._data_bytes = 0
         self.event = ""
         self.retry = None
         return event
+
+    def utf8(self, data: bytes) -> bytes:
+        """The same bytes; or, if they are not UTF-8, the nearest that are."""
+        try:
+            data.decode()
+        except UnicodeDecodeError:
+            self.repaired = True
+            return data.decode(errors="replace").encode()
+        return data
 
 
 class SSEParser:
@@ -93,6 +108,10 @@ class SSEParser:
     `on_unknown` is told name and value of each line whose field the standard does not know;
     llama.cpp reports errors in a field `error`, Gemini as bare JSON lines. A line without a colon
     is all name, and comments are not told.
+
+    `odd` says whether the stream has held what is allowed, or nearly, and makes official clients
+    fail (upstreams.md 0): a byte order mark, bytes that are not UTF-8, ids, retry times, names
+    without data.
     """
 
     def __init__(
@@ -115,6 +134,7 @@ class SSEParser:
         self._max_line = max_data + len(_DATA) if max_line_bytes is None else max_line_bytes
         self._failure: SizeLimit | None = None
 
+        self._odd = False
         self._events: list[SSEEvent] = []
         self._block = _Block(max_data)
         # The line that the last chunk left unfinished: its pieces, unless it is known for a data
@@ -139,8 +159,14 @@ class SSEParser:
             and _CR not in data
         ):
             value = data[6:-2]
-            return [SSEEvent("", value if value.isascii() else _utf8(value), self.last_event_id)]
+            value = value if value.isascii() else self._block.utf8(value)
+            return [SSEEvent("", value, self.last_event_id)]
         return self._feed(data)
+
+    @property
+    def odd(self) -> bool:
+        """Whether official clients would fail on this stream."""
+        return self._odd or self._block.repaired
 
     @property
     def completed(self) -> int:
@@ -192,7 +218,7 @@ class SSEParser:
         last_id = self.last_event_id
         for line in lines:
             value = line[6:]
-            data = value if value.isascii() else _utf8(value)
+            data = value if value.isascii() else self._block.utf8(value)
             self._events.append(SSEEvent("", data, last_id))
         self._after_cr = False
         self._express_bytes = self._max_express
@@ -212,6 +238,7 @@ class SSEParser:
             self._opening = opening
             return b""
         self._opening = None
+        self._odd = opening.startswith(_BOM)
         return opening.removeprefix(_BOM)
 
     def _read_lines(self, lines: list[bytes]) -> None:
@@ -219,6 +246,7 @@ class SSEParser:
         block, max_line = self._block, self._max_line
         for line in lines:
             if not line:
+                self._odd = self._odd or block.is_bare
                 event = block.end()
                 self.last_event_id = block.id
                 if event is not None:
@@ -239,9 +267,11 @@ class SSEParser:
             case b"event":
                 self._block.event = value.decode(errors="replace")
             case b"id":
+                self._odd = True
                 if b"\0" not in value:
                     self._block.id = value.decode(errors="replace")
             case b"retry":
+                self._odd = True
                 if value.isdigit() and len(value) <= _MAX_RETRY_DIGITS:
                     self.retry = self._block.retry = int(value)
             case b"":
@@ -288,15 +318,6 @@ class SSEParser:
             ends = chunk.splitlines(keepends=True)
             self.pending_bytes = sum(map(len, ends[len(ends) - count :]))
         self._express_bytes = 0 if self.pending_bytes else self._max_express
-
-
-def _utf8(data: bytes) -> bytes:
-    """The same bytes; or, if they are not UTF-8, the nearest that are."""
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return data.decode(errors="replace").encode()
-    return data
 
 
 def encode_event(data: bytes, event: str = "") -> bytes:

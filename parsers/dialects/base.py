@@ -43,6 +43,10 @@ class StreamDecoder(Protocol):
     def pending_bytes(self) -> int:
         """How many of the bytes fed last belong to an event that is not complete."""
 
+    @property
+    def odd(self) -> bool:
+        """Whether there was what the dialect's own clients fail on, and we do not."""
+
     def feed(self, data: bytes) -> list[StreamEvent]:
         """The events that these bytes complete. Raises ParseError beyond the event limit."""
 
@@ -166,6 +170,10 @@ class ClientDialect(Protocol):
 class ExactDialect(ClientDialect, Protocol):
     """A dialect that servers speak too, so that bytes can be passed on as they are."""
 
+    @property
+    def remembers(self) -> bool:
+        """Whether a request may refer to earlier answers by names that their server gave them."""
+
     def forward(
         self, body: bytes, model: str, *, usage: bool, amend: Amend, members: Members | None = None
     ) -> bytes:
@@ -177,6 +185,20 @@ class ExactDialect(ClientDialect, Protocol):
 
     def without_usage(self, frames: bytes) -> bytes:
         """Whole frames as read, without those that only report usage."""
+
+    def mended(self, frames: bytes) -> bytes:
+        """Whole frames as its clients' own readers can take them; asked for once a decoder is odd.
+
+        Every event keeps its data.
+        """
+
+
+@runtime_checkable
+class Renamer(Protocol):
+    """An exact dialect whose answers name the model in one place alone."""
+
+    def renamed(self, body: bytes, model: str) -> bytes:
+        """A whole answer as read, by a model of this name."""
 
 
 class Untranslatable(ValueError):

@@ -49,7 +49,9 @@ _NAMES = {
         FaultKind.OVERLOADED: "overloaded unavailable serviceunavailable serveroverloaded "
         "modelnotready unhealthy",
         FaultKind.UNAUTHENTICATED: "authentication unauthenticated unauthorized invalidapikey "
-        "oauthv2invalidapikey",
+        "oauthv2invalidapikey "
+        "unrecognizedclient expiredtoken invalidsignature signaturedoesnotmatch "  # AWS, with 403
+        "missingauthenticationtoken incompletesignature invalidclienttokenid",
         FaultKind.FORBIDDEN: "permission permissiondenied accessdenied forbidden",
         FaultKind.UNKNOWN_MODEL: "notfound modelnotfound deploymentnotfound resourcenotfound",
         FaultKind.TOO_LARGE: "requesttoolarge payloadtoolarge",

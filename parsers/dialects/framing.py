@@ -48,7 +48,11 @@ class AnswerDecoder:
         reader: PayloadReader,
         decode_body: Callable[[bytes], list[StreamEvent]],
         max_event_bytes: int,
+        *,
+        named: bool = False,
     ) -> None:
+        self._named = named  # the dialect's own clients go by the names of events
+        self._odd = False
         self._reader = reader
         self._decode_body = decode_body
         self._stray = StrayLines()
@@ -64,6 +68,11 @@ class AnswerDecoder:
     def pending_bytes(self) -> int:
         """How many of the bytes fed last belong to an event that is not complete."""
         return 0 if self._over else self._parser.pending_bytes
+
+    @property
+    def odd(self) -> bool:
+        """Whether there was what the dialect's own clients fail on, and we do not."""
+        return self._odd or self._parser.odd
 
     def feed(self, data: bytes) -> list[StreamEvent]:
         """The events that these bytes complete.
@@ -106,10 +115,14 @@ class AnswerDecoder:
         fault = self._fault
         if fault is not None:  # what came after it does not count, however it was cut into reads
             frames = frames[: self._events_before_fault]
+        named = self._named
         for frame in frames:
+            if named and not frame.event:
+                self._odd = True
             try:
                 over = self._reader.read(frame.data, frame.event, events)
             except BadPayload:
+                self._odd = True
                 over = _read_odd(frame, events)
             if over:
                 self._over = True

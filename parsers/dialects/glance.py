@@ -7,8 +7,9 @@ That its count is the decoder's own is a proof, not a guess:
 1. The mould is `prefix + text + suffix`, one event of one data line with its blank line, cut out of
    two reads in a row, A and B, each at an event boundary and each told as that one text alone.
 2. B's payload is JSON, and its text is a whole string token in it and no key. So whatever body of a
-   JSON string replaces it (`_BODY`: no bare quote, backslash or control character; bytes that are
-   not UTF-8 become U+FFFD), the result is the same event with another string in this one place.
+   JSON string replaces it (`_BODY`: UTF-8 without bare quote, backslash or control character; what
+   is not UTF-8 clients could not read, and is left to `mending`), the result is the same event with
+   another string in this one place.
 3. A decoder reads no meaning from a string at the place of a text but whether it is empty (every
    other field that is looked at is another token). And the text does come from this place: A and B
    differ nowhere else, and were told as different texts.
@@ -42,9 +43,13 @@ _EVENT = re.compile(rb"(?:event:[^\r\n]*+(?:\r\n|\n))?data:(?P<payload>[^\r\n]*+
 _STRINGS = re.compile(rb'(?:[^"]*+"(?:[^"\\]++|\\.)*+")*+[^"]*+')
 _KEY_END = re.compile(rb'"[ \t]*+:')
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]++')
-# Surrogates only in pairs: half of one is no character.
+# Surrogates only in pairs: half of one is no character. Beyond ASCII only UTF-8 (RFC 3629, 4).
 _BODY = re.compile(
-    rb'(?:[^"\\\x00-\x1f]++'
+    rb"(?:[ !#-\[\]-\x7f]++"
+    rb"|(?:[\xe1-\xec\xee\xef][\x80-\xbf]{2})++"
+    rb"|(?:[\xc2-\xdf][\x80-\xbf])++"
+    rb"|\xf0[\x90-\xbf][\x80-\xbf]{2}|[\xf1-\xf3][\x80-\xbf]{3}|\xf4[\x80-\x8f][\x80-\xbf]{2}"
+    rb"|\xe0[\xa0-\xbf][\x80-\xbf]|\xed[\x80-\x9f][\x80-\xbf]"
     rb'|\\["\\/bfnrt]'
     rb"|\\u(?:[0-9a-cefA-CEF][0-9a-fA-F]|[dD][0-7])[0-9a-fA-F]{2}"
     rb"|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})++"

@@ -25,6 +25,8 @@ class LineDecoder:
         self._held_bytes = 0
         self._over = False
 
+    odd = False  # no client speaks it
+
     @property
     def pending_bytes(self) -> int:
         """How many of the bytes fed last belong to a line that is not complete."""

@@ -70,6 +70,7 @@ class Passthrough(msgspec.Struct, frozen=True):
     names_model: bool = True  # else the model is named to the server only if the client names it
     keepalive: bytes = b""
     error_content_type: str = "application/json"
+    remembers: bool = False
     spoken: frozenset[str] = frozenset()
 
     @property
@@ -98,15 +99,29 @@ class Passthrough(msgspec.Struct, frozen=True):
         amend(after)
         return body if after == before else msgspec.json.encode(after)
 
+    def renamed(self, body: bytes, model: str) -> bytes:
+        """A whole answer as read, by a model of this name, if it names one."""
+        try:
+            members = _MEMBERS.decode(body)
+        except NOT_JSON:
+            return body
+        if "model" not in members:
+            return body
+        members["model"] = msgspec.Raw(msgspec.json.encode(model))
+        return msgspec.json.encode(members)
+
     def without_usage(self, frames: bytes) -> bytes:
         """The frames as they are: nothing is streamed."""
+        return frames
+
+    def mended(self, frames: bytes) -> bytes:
+        """The frames as they are, for the same reason."""
         return frames
 
     def decode_request(self, body: bytes) -> Request:
         """Nothing, for the hub has no word for it. Raises BadPayload.
 
-        It is asked for only where a server does other work, or where the model's name upstream is
-        a secret, which the server's own answer would repeat.
+        It is asked for only where a server does other work.
         """
         del body
         raise BadPayload(f"{self.operation}: not supported for this model")

@@ -16,13 +16,19 @@ _SECRETS = (
     (re.compile(r"(?i)\b[a-z][a-z0-9+.-]{1,20}://[^\s\"'<>]+"), "[url]"),
     (re.compile(r"\b\d{1,3}(?:\.\d{1,3}){3}(?::\d+)?\b"), "[address]"),
 )
+CUT = "…"
 _TRACEBACK = "Traceback (most recent call last)"
 
 
 def safe_text(text: str, limit: int) -> str:
-    """One line of at most `limit` characters, with no URL, address, key or traceback in it."""
-    text = text[: 4 * limit].partition(_TRACEBACK)[0]
+    """One line of at most `limit` characters, with no URL, address, key or traceback in it.
+
+    What was cut off is told by CUT at its end: half a secret may stand before it.
+    """
+    read, rest = text[: 4 * limit], text[4 * limit :]
+    text, traceback, _ = read.partition(_TRACEBACK)
     text = _CONTROL.sub(" ", text).strip()
     for pattern, substitute in _SECRETS:
         text = pattern.sub(substitute, text)
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    is_whole = len(text) <= limit and (traceback or not rest)
+    return text if is_whole else text[: limit - 1] + CUT

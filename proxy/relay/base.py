@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from math import inf
 from time import monotonic
 
 import msgspec
 
 from parsers.dialects.base import ClientDialect, ExactDialect, Identity, refusal_of
+from parsers.dialects.safe_text import CUT
 from parsers.events import Fault, FaultKind
 from proxy.config.rules import KeepAliveRules
 from proxy.config.schema import Limits, Timeouts
@@ -20,6 +19,7 @@ from proxy.errors import client_fault, status_of, upstream_fault
 from proxy.outcome import Account, Clock, Outcome, outcome_of_fault, timeout_fault
 from proxy.providers.base import Route
 from proxy.relay.headers import rate_limits
+from proxy.relay.patience import retry_after
 from proxy.reply import Reply
 from proxy.transport import Connection, Inflater, ResponseHead, TransportError
 
@@ -28,6 +28,8 @@ MAX_ERROR_BYTES = 64 * 1024  # an error page is read this far, to learn what it 
 
 _SETTING = {clock: f"{clock}_seconds" for clock in Clock}
 _BAD_HTTP = ("framing", "too_large")
+_HIDDEN = "***"
+_TELLING_CHARS = 4  # of a secret; fewer could be the end of any word
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -301,36 +303,28 @@ class Relay(ABC):
             self._wake.set_result(None)
 
 
-def retry_after(head: ResponseHead) -> float | None:
-    """The seconds of a Retry-After header, also of a date; None without one that can be read."""
-    text = head.headers.get(b"retry-after")
-    if text is None or len(text) > 40:
-        return None
-    if text.isdigit():
-        return float(text) if len(text) < 9 else None
-    return _seconds_until(text.decode("latin-1"))
-
-
-def _seconds_until(date: str) -> float | None:
-    try:
-        then = parsedate_to_datetime(date)
-    except (ValueError, OverflowError):  # the latter for a zone beyond all clocks
-        return None
-    if then.tzinfo is None:  # "-0000": UTC, says RFC 5322
-        then = then.replace(tzinfo=UTC)
-    return max((then - datetime.now(UTC)).total_seconds(), 0.0)
-
-
 def without(fault: Fault, hidden: Iterable[str]) -> Fault:
-    """The fault with these secrets taken out of all its words."""
+    """The fault with these secrets taken out of all its words, also where one was cut off."""
+    words = {
+        name: word
+        for name in ("message", "type", "code", "param")
+        if isinstance(word := getattr(fault, name), str)
+    }
+    clean = dict(words)
     for secret in hidden:
-        words = {
-            name: word.replace(secret, "***")
-            for name in ("message", "type", "code", "param")
-            if isinstance(word := getattr(fault, name), str) and secret in word
-        }
-        fault = msgspec.structs.replace(fault, **words) if words else fault
-    return fault
+        clean = {name: _without(word, secret) for name, word in clean.items()}
+    return fault if clean == words else msgspec.structs.replace(fault, **clean)
+
+
+def _without(word: str, secret: str) -> str:
+    word = word.replace(secret, _HIDDEN)
+    if not word.endswith(CUT):
+        return word
+    said = word.removesuffix(CUT)
+    for length in range(min(len(secret), len(said)), _TELLING_CHARS - 1, -1):
+        if said.endswith(secret[:length]):
+            return said[:-length] + _HIDDEN + CUT
+    return word
 
 
 def _undecodable() -> Fault:

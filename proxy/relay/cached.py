@@ -45,6 +45,11 @@ class CachedDecoder:
         """As of the decoder itself."""
         return self._decoder.pending_bytes
 
+    @property
+    def odd(self) -> bool:
+        """As of the decoder itself."""
+        return self._decoder.odd
+
     def feed(self, data: bytes) -> list[StreamEvent]:
         """The events that these bytes complete. Raises ParseError beyond the event limit."""
         # per token

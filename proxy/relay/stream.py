@@ -7,16 +7,17 @@ path a *frame* waits until it is whole, so that a break never leaves half an eve
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from math import inf
 from time import monotonic
+from typing import cast
 
 import msgspec
 
 from parsers.dialects.base import Identity, StreamDecoder
 from parsers.dialects.glance import Glance
-from parsers.errors import ParseError
+from parsers.errors import FrameTooLarge, ParseError
 from parsers.events import Fault, FaultKind, StreamEvent
 from proxy.errors import upstream_fault
 from proxy.outcome import Account, Clock
@@ -118,9 +119,11 @@ class StreamRelay(Relay):
         try:
             events = self._decoder.feed(data)
         except ParseError as error:
+            if isinstance(error, FrameTooLarge) and error.events:
+                self._take_before(error, data)
             self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
             return
-        if glance is not None:
+        if glance is not None and not self._decoder.odd:
             glance.learn(data, events)
         if events:
             self._verdict.read(events)
@@ -141,6 +144,12 @@ class StreamRelay(Relay):
         self._finish_whole()
 
     # -- inside
+
+    def _take_before(self, error: FrameTooLarge, data: bytes) -> None:
+        """Pass on what the same read completed before what is too large."""
+        events = cast(Sequence[StreamEvent], error.events)
+        self._verdict.read(events)
+        self._pass_on(self._writer.render_before(data, events))
 
     def _break_silence(self, now: float) -> None:
         """Write a comment if nothing was for long: between frames, so no frame is cut."""

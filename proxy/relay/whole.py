@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
+from parsers.dialects.base import Renamer
+from parsers.dialects.mending import readable
 from parsers.errors import ParseError
 from parsers.events import FaultKind, StreamEvent
 from proxy.errors import upstream_fault
@@ -63,8 +65,13 @@ class WholeRelay(Relay):
         self._send(body, events)
 
     def _send(self, body: bytes, events: list[StreamEvent]) -> None:
-        if self.plan.exact is None:
-            body = self.plan.client.encode_body(events, self.plan.identity)
+        exact, identity = self.plan.exact, self.plan.identity
+        if exact is None:
+            body = self.plan.client.encode_body(events, identity)
+        elif identity.model and isinstance(exact, Renamer):
+            body = exact.renamed(readable(body), identity.model)
+        else:
+            body = readable(body)
         self.account.status = 200
         self._on_answer()
         self.reply.send(200, self.reply_headers + JSON, body)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from parsers.dialects.base import ExactDialect, StreamDecoder, UpstreamDialect
+from parsers.errors import FrameTooLarge
 from parsers.events import Failed, StreamEvent, Usage
 from parsers.sse import frames
 from proxy.relay.base import Plan
@@ -16,6 +17,9 @@ class Writer(Protocol):
 
     def render(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
         """For one read and the events it completed."""
+
+    def render_before(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
+        """For a read with these events, and then one that is too large: nothing follows it."""
 
     def render_last(self, events: Sequence[StreamEvent]) -> bytes:
         """For the events that the end of the body brought."""
@@ -41,6 +45,10 @@ class TranslatingWriter:
         # per token
         return b"".join([self._encode(e) for e in events if type(e) is not Failed])
 
+    def render_before(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
+        """As `render`."""
+        return self.render(data, events)
+
     def render_last(self, events: Sequence[StreamEvent]) -> bytes:
         """As `render`."""
         return self.render(b"", events)
@@ -49,15 +57,18 @@ class TranslatingWriter:
 class ExactWriter:
     """Gives every whole frame as read.
 
-    Three exceptions, each settled by a decision record: frames that only report the usage which
+    Four exceptions, each settled by a decision record: frames that only report the usage which
     we asked for and the client did not; a failure's own frame and what follows it, which the
-    relay tells in the client's dialect; and the blank line that a last frame may lack.
+    relay tells in the client's dialect; the blank line that a last frame may lack; and from where a
+    stream holds what the dialect's own clients cannot read on, frames with the same data and
+    nothing of that.
     """
 
     def __init__(self, plan: Plan, client: ExactDialect, decoder: StreamDecoder) -> None:
         self._decoder = decoder
         self._client = client
         self._upstream: UpstreamDialect = plan.route.dialect
+        self._max_event_bytes = plan.limits.max_event_bytes
         self._drops_usage = not plan.include_usage
         self._tail: list[bytes] = []
 
@@ -65,6 +76,8 @@ class ExactWriter:
         """The frames that this read completed."""
         # per token
         out = data if not self._tail and not self._decoder.pending_bytes else self._cut(data)
+        if self._decoder.odd:
+            out = self._client.mended(out)
         for event in events:
             if type(event) is Usage and self._drops_usage:
                 out = self._client.without_usage(out)
@@ -72,12 +85,22 @@ class ExactWriter:
                 return self._before_failure(out)
         return out
 
+    def render_before(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
+        """The frames of this read before the one that is too large."""
+        whole = self._readable(b"".join([*self._tail, data]))
+        self._tail = []
+        self._decoder = self._upstream.stream_decoder()  # after a failure theirs tells no more
+        self._decoder.feed(whole)
+        return self.render(whole, events)
+
     def render_last(self, events: Sequence[StreamEvent]) -> bytes:
         """The last frame where it lacks its blank line, and is not a failure."""
         tail, self._tail = b"".join(self._tail), []
         if not tail or any(type(event) is Failed for event in events):
             return b""
         whole = tail + b"\n\n"
+        if self._decoder.odd:
+            whole = self._client.mended(whole)
         told_usage = any(type(event) is Usage for event in events)
         return self._client.without_usage(whole) if told_usage and self._drops_usage else whole
 
@@ -91,6 +114,20 @@ class ExactWriter:
         cut = len(held) - pending
         self._tail = [held[cut:]] if pending else []
         return held[:cut]
+
+    def _readable(self, held: bytes) -> bytes:
+        """The whole frames before the first that is too large."""
+        probe = self._upstream.stream_decoder(self._max_event_bytes)
+        good = []
+        for frame in frames(held):
+            try:
+                probe.feed(frame)
+            except FrameTooLarge:
+                break
+            if probe.pending_bytes:
+                break
+            good.append(frame)
+        return b"".join(good)
 
     def _before_failure(self, out: bytes) -> bytes:
         """The frames before the one that tells of a failure."""

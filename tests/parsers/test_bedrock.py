@@ -375,7 +375,10 @@ def refused(status: int, kind: bytes, body: bytes) -> Fault:
         (429, "ModelNotReadyException", FaultKind.OVERLOADED),
         (500, "InternalServerException", FaultKind.UPSTREAM),
         (503, "ServiceUnavailableException", FaultKind.OVERLOADED),
-        (403, "UnrecognizedClientException", FaultKind.FORBIDDEN),
+        (403, "UnrecognizedClientException", FaultKind.UNAUTHENTICATED),
+        (403, "ExpiredTokenException", FaultKind.UNAUTHENTICATED),
+        (403, "InvalidSignatureException", FaultKind.UNAUTHENTICATED),
+        (403, "MissingAuthenticationTokenException", FaultKind.UNAUTHENTICATED),
         (418, "BrandNewException", FaultKind.INVALID_REQUEST),
     ],
 )

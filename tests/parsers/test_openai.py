@@ -1077,3 +1077,17 @@ def test_a_tampered_body_is_judged_as_it_is_read(body: bytes, data: st.DataObjec
     )
 
     assert OPENAI_CHAT.judge_body(tampered) == endings(OPENAI_CHAT.decode_body(tampered))
+
+
+def test_probabilities_that_were_indented_do_not_break_a_frame() -> None:
+    body = (
+        b'{"choices":[{"index":0,"message":{"content":"Hi"},"logprobs":{\r\n  "content":[\n'
+        b'{"token":"a\\n b"}\n]},"finish_reason":"stop"}]}'
+    )
+    encoder = OPENAI_CHAT.stream_encoder(Identity("x", 1, "m"), include_usage=False)
+
+    out = b"".join(encoder.encode(event) for event in OPENAI_CHAT.decode_body(body))
+
+    (piece,) = [frame for frame in frames(out) if b"logprobs" in frame]
+    assert piece.count(b"\n") == 2
+    assert b'"logprobs":{  "content":[{"token":"a\\n b"}]}' in piece

@@ -13,6 +13,7 @@ from parsers.dialects.anthropic import encoder, envelope, errors, folding, reade
 from parsers.dialects.anthropic.request_writer import request_members
 from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Identity, Members, RequestHead
 from parsers.dialects.framing import AnswerDecoder
+from parsers.dialects.mending import mended
 from parsers.events import Fault, StreamEvent
 
 SPOKEN = frozenset(
@@ -40,6 +41,7 @@ class AnthropicMessages:
     spoken = SPOKEN
     keepalive = b'event: ping\ndata: {"type": "ping"}\n\n'
     error_content_type = "application/json"
+    remembers = False
     words: Mapping[str, str] = _WORDS
 
     # For servers
@@ -55,7 +57,9 @@ class AnthropicMessages:
 
     def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> AnswerDecoder:
         """A decoder for one streamed answer."""
-        return AnswerDecoder(reader.AnthropicReader(), reader.decode_body, max_event_bytes)
+        return AnswerDecoder(
+            reader.AnthropicReader(), reader.decode_body, max_event_bytes, named=True
+        )
 
     def decode_body(self, body: bytes) -> list[StreamEvent]:
         """A whole, not streamed answer as the same events, terminal event included."""
@@ -85,6 +89,10 @@ class AnthropicMessages:
     def without_usage(self, frames: bytes) -> bytes:
         """The frames as they are: none reports usage only, and the clients count on it."""
         return frames
+
+    def mended(self, frames: bytes) -> bytes:
+        """Whole frames as read, with the names by which the SDK goes."""
+        return mended(frames, named=True)
 
     def decode_request(self, body: bytes) -> ChatRequest:
         """The whole request. Raises BadPayload, with a text for the client, on bad input."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import msgspec
 
 from parsers.dialects.anthropic.answers import UsageObject, made_up_id, stop_of, usage_object
-from parsers.dialects.anthropic.turns import input_of
 from parsers.dialects.base import Identity
+from parsers.dialects.objects import object_of
 from parsers.events import (
     Finished,
     RedactedThinking,
@@ -135,5 +135,5 @@ def _content(block: _Text | _Thought | _Redacted | _Call) -> dict[str, object]:
         case _Redacted():
             return {"type": "redacted_thinking", "data": block.data}
         case _Call():
-            arguments = input_of("".join(block.input))
+            arguments = object_of("".join(block.input))
             return {"type": "tool_use", "id": block.id, "name": block.name, "input": arguments}

@@ -10,8 +10,6 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
-import msgspec
-
 from parsers.chat import (
     ImagePart,
     Message,
@@ -22,7 +20,7 @@ from parsers.chat import (
     ToolUse,
 )
 from parsers.dialects.base import Untranslatable
-from parsers.dialects.repair import NOT_JSON
+from parsers.dialects.objects import object_of
 
 TARGET = "anthropic-messages"
 
@@ -31,7 +29,6 @@ _Object: TypeAlias = dict[str, object]
 _SYSTEM = ("system", "developer")
 _NOT_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _PICTURE = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+)*;base64,", re.IGNORECASE)
-_OBJECT: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def system_of(messages: Iterable[Message]) -> str | list[_Object] | None:
@@ -65,17 +62,6 @@ def turns_of(messages: Iterable[Message]) -> list[_Object]:
     if turns and turns[-1][0] == "assistant":
         _strip_end(turns[-1][1])
     return [{"role": role, "content": _content(blocks)} for role, blocks in turns]
-
-
-def input_of(arguments: str) -> msgspec.Raw:
-    """The arguments as an object; what is none, a model's mistake in most cases, goes into one."""
-    if not arguments.strip():
-        return msgspec.Raw(b"{}")
-    try:
-        _OBJECT.decode(arguments)
-    except NOT_JSON:
-        return msgspec.Raw(msgspec.json.encode({"_raw": arguments}))
-    return msgspec.Raw(arguments.encode())
 
 
 def _system_blocks(message: Message) -> Iterator[_Object]:
@@ -124,7 +110,7 @@ def _use(use: ToolUse) -> _Object:
         "type": "tool_use",
         "id": _id(use.id),
         "name": use.name,
-        "input": input_of(use.arguments),
+        "input": object_of(use.arguments),
     }
 
 

@@ -33,6 +33,8 @@ class MessageDecoder:
         self._messages = EventStreamDecoder(max_message_bytes=max_event_bytes)
         self._over = False
 
+    odd = False  # no client speaks it
+
     @property
     def pending_bytes(self) -> int:
         """How many bytes belong to an event that is not complete."""

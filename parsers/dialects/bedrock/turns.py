@@ -21,8 +21,8 @@ from parsers.chat import (
     ThinkingPart,
     ToolUse,
 )
-from parsers.dialects.anthropic.turns import input_of
 from parsers.dialects.base import Untranslatable
+from parsers.dialects.objects import object_of
 
 Block: TypeAlias = dict[str, object]
 Turn: TypeAlias = dict[str, object]
@@ -102,7 +102,7 @@ def _picture(url: str) -> Block:
 
 
 def _use(use: ToolUse) -> Block:
-    call = {"toolUseId": _tool_id(use.id), "name": use.name, "input": input_of(use.arguments)}
+    call = {"toolUseId": _tool_id(use.id), "name": use.name, "input": object_of(use.arguments)}
     return {"toolUse": call}
 
 

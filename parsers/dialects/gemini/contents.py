@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from parsers.chat import ImagePart, Message, Part, TextPart, ToolUse
 from parsers.dialects.base import Untranslatable
-from parsers.dialects.repair import NOT_JSON
+from parsers.dialects.objects import object_of, object_with
 
 _TARGET = "gemini"
 # For calls whose signature was lost, or that another model made.
@@ -32,8 +32,6 @@ _PICTURES = {
     "heic": "image/heic",
     "heif": "image/heif",
 }
-_EMPTY_OBJECT = msgspec.Raw(b"{}")
-_OBJECT: msgspec.json.Decoder[dict[str, msgspec.Raw]] = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 class _Wire(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
@@ -139,16 +137,16 @@ class _History:
     def _call(self, use: ToolUse) -> _Part:
         self._made[use.id] = _Made(self._count, use.name)
         self._count += 1
-        call = _Call(use.name, _object(use.arguments, "_raw"))
+        call = _Call(use.name, object_of(use.arguments))
         return _Part(function_call=call, thought_signature=use.signature)
 
     def _result(self, message: Message, place: str) -> _Placed:
         made = self._made.get(message.tool_call_id or "")
         if made is None:
             raise Untranslatable(f"{place}.tool_call_id", _TARGET)
-        response = _object(message.text, "output")
+        response = object_of(message.text, "output")
         if message.is_error:
-            response = _wrapped(message.text, "error")
+            response = object_with("error", message.text)
         return made.number, _Part(function_response=_Result(made.name, response))
 
 
@@ -181,18 +179,3 @@ def _picture(url: str, place: str) -> _Part:
     if not kind or not data or "base64" not in parameters:
         raise Untranslatable(f"{place}.content", _TARGET)
     return _Part(inline_data=_Blob(kind, data))
-
-
-def _object(text: str, member: str) -> msgspec.Raw:
-    """A text that should be a JSON object, as one; any other becomes this member of one."""
-    if not text.strip():
-        return _EMPTY_OBJECT
-    try:
-        _OBJECT.decode(text)
-    except NOT_JSON:
-        return _wrapped(text, member)
-    return msgspec.Raw(text.encode())
-
-
-def _wrapped(text: str, member: str) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode({member: text}))

@@ -159,6 +159,8 @@ class GeminiDecoder:
         self._reader = ChunkReader()
         self._answer = AnswerDecoder(self._reader, decode_body, max_event_bytes)
 
+    odd = False  # no client speaks it
+
     @property
     def pending_bytes(self) -> int:
         """How many of the bytes fed last belong to an event that is not complete."""

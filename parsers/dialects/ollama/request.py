@@ -20,6 +20,7 @@ from parsers.chat import (
     ToolUse,
 )
 from parsers.dialects.base import Untranslatable
+from parsers.dialects.objects import object_of
 
 _TARGET = "Ollama"
 _BASE64 = ";base64,"
@@ -161,17 +162,7 @@ def _image(part: ImagePart, at: int) -> str:
 
 
 def _call(use: ToolUse) -> _Call:
-    return _Call(use.id, _Function(use.name, arguments=_object(use.arguments)))
-
-
-def _object(arguments: str) -> msgspec.Raw:
-    """The arguments as an object; what is none is kept as text within one (translation.md 2)."""
-    raw = arguments.encode("utf-8", "replace")
-    try:
-        msgspec.json.decode(raw or b"{}", type=dict[str, msgspec.Raw])
-    except ValueError:
-        return msgspec.Raw(msgspec.json.encode({"_raw": raw.decode()}))
-    return msgspec.Raw(raw or b"{}")
+    return _Call(use.id, _Function(use.name, arguments=object_of(use.arguments)))
 
 
 def _tool(tool: Tool) -> _Tool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from parsers.dialects.openai.blocks import RedactedBlock, blocks_of
 from parsers.dialects.openai.calls import Calls
 from parsers.dialects.openai.wire import (
@@ -167,7 +169,16 @@ def _read_content(choice: Choice, content: object, index: int, events: list[Stre
         if text:
             events.append(Text(text, index))
     elif content is not None:  # a token may have no text yet, and still a probability
-        events.append(Text(text, index, logprobs))
+        events.append(Text(text, index, _on_one_line(logprobs)))
+
+
+def _on_one_line(value: msgspec.Raw) -> msgspec.Raw:
+    """JSON without line ends, which would break a frame; within its strings there are none."""
+    # per token
+    raw = bytes(value)
+    if b"\n" not in raw and b"\r" not in raw:
+        return value
+    return msgspec.Raw(b"".join(raw.splitlines()))
 
 
 def _read_thought(choice: Choice, delta: Delta, index: int, events: list[StreamEvent]) -> None:

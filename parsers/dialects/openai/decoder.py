@@ -10,6 +10,7 @@ import re
 from itertools import islice
 
 from parsers.dialects import faults, repair
+from parsers.dialects.framing import AnswerDecoder
 from parsers.dialects.openai.chunks import ChunkReader, usage_of
 from parsers.dialects.openai.wire import BARE, FIRST_CHUNK, BareChoice
 from parsers.dialects.repair import NOT_JSON
@@ -32,6 +33,7 @@ class OpenAIReader:
 
     def __init__(self, chunks: ChunkReader) -> None:
         self._chunks = chunks
+        self.joined = False  # whether some payload was several chunks, which clients cannot read
 
     @property
     def complete(self) -> bool:
@@ -63,7 +65,22 @@ class OpenAIReader:
             events += self._chunks.release()
             events.append(Ended(proven=self._chunks.finished_any))
             return True
-        return any(self.read(value, name, events) for value in _values(payload))
+        values = values_of(payload)
+        self.joined = self.joined or len(values) > 1
+        return any(self.read(value, name, events) for value in values)
+
+
+class OpenAIDecoder(AnswerDecoder):
+    """A decoder for one streamed answer."""
+
+    def __init__(self, chunks: ChunkReader, max_event_bytes: int) -> None:
+        self._chunks = OpenAIReader(chunks)
+        super().__init__(self._chunks, decode_body, max_event_bytes)
+
+    @property
+    def odd(self) -> bool:
+        """Whether there was what OpenAI's own clients fail on, and we do not."""
+        return super().odd or self._chunks.joined
 
 
 def decode_body(body: bytes) -> list[StreamEvent]:
@@ -126,7 +143,7 @@ _MAX_CONCATENATED_BYTES = 1024 * 1024
 _SEAM = re.compile(rb"\}[ \t\r\n]{0,8}\{")
 
 
-def _values(payload: bytes) -> list[bytes]:
+def values_of(payload: bytes) -> list[bytes]:
     """The chunks in a payload that is not simply one, repaired. Raises BadPayload if it has none.
 
     Some servers write several JSON values into one payload.

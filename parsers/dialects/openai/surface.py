@@ -8,6 +8,7 @@ from types import MappingProxyType
 from parsers.dialects import faults
 from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Members, RequestHead
 from parsers.dialects.framing import AnswerDecoder
+from parsers.dialects.mending import mended
 from parsers.dialects.openai import decoder, envelope, errors
 from parsers.dialects.openai.chunks import ChunkReader
 from parsers.events import Fault, StreamEvent
@@ -20,6 +21,7 @@ class OpenAISurface:
     keepalive = b": keep-alive\n\n"
     chunk_reader: type[ChunkReader] = ChunkReader
     error_content_type = "application/json"
+    remembers = False
     words: Mapping[str, str] = MappingProxyType({})  # the hub's names are OpenAI's
 
     # For servers
@@ -29,8 +31,7 @@ class OpenAISurface:
 
     def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> AnswerDecoder:
         """A decoder for one streamed answer."""
-        reader = decoder.OpenAIReader(self.chunk_reader())
-        return AnswerDecoder(reader, decoder.decode_body, max_event_bytes)
+        return decoder.OpenAIDecoder(self.chunk_reader(), max_event_bytes)
 
     def decode_body(self, body: bytes) -> list[StreamEvent]:
         """A whole, not streamed answer as the same events, terminal event included."""
@@ -59,6 +60,10 @@ class OpenAISurface:
     def without_usage(self, frames: bytes) -> bytes:
         """Whole frames as read, without those that only report usage."""
         return envelope.without_usage(frames)
+
+    def mended(self, frames: bytes) -> bytes:
+        """Whole frames as read, without what makes the SDKs fail."""
+        return mended(frames, split=decoder.values_of)
 
     def encode_error(self, fault: Fault, status: int) -> bytes:  # noqa: ARG002  OpenAI's body names no status
         """The body of an error answer."""

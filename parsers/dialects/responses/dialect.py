@@ -11,6 +11,7 @@ from parsers.chat import ChatRequest, Operation, Request
 from parsers.dialects import faults
 from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Identity, Members, RequestHead
 from parsers.dialects.framing import AnswerDecoder
+from parsers.dialects.mending import mended
 from parsers.dialects.openai import envelope
 from parsers.dialects.openai import errors as openai_errors
 from parsers.dialects.responses import decoder, encoder, errors, request_reader
@@ -44,6 +45,7 @@ class Responses:
     # The SDKs skip comments, if no `id:` line came before (upstreams.md 0).
     keepalive = b": keep-alive\n\n"
     error_content_type = "application/json"
+    remembers = True  # reasoning and calls by their ids, and `previous_response_id`
 
     # For servers
 
@@ -58,7 +60,9 @@ class Responses:
 
     def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> AnswerDecoder:
         """A decoder for one streamed answer."""
-        return AnswerDecoder(decoder.ResponsesReader(), decoder.decode_body, max_event_bytes)
+        return AnswerDecoder(
+            decoder.ResponsesReader(), decoder.decode_body, max_event_bytes, named=True
+        )
 
     def decode_body(self, body: bytes) -> list[StreamEvent]:
         """A whole, not streamed answer as the same events, terminal event included."""
@@ -95,6 +99,10 @@ class Responses:
     def without_usage(self, frames: bytes) -> bytes:
         """The frames as they are: the counts stand in the last one, beside the answer."""
         return frames
+
+    def mended(self, frames: bytes) -> bytes:
+        """Whole frames as read, with the names of their events."""
+        return mended(frames, named=True)
 
     def stream_encoder(
         self, identity: Identity, *, include_usage: bool

@@ -16,6 +16,7 @@ from parsers.chat import CompletionRequest, Operation, Request
 from parsers.dialects import client_input, faults
 from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Identity, Members, RequestHead
 from parsers.dialects.framing import AnswerDecoder
+from parsers.dialects.mending import mended
 from parsers.dialects.tgi import decoder, encoder, generate
 from parsers.events import Fault, StreamEvent
 
@@ -41,6 +42,7 @@ class TgiDialect(msgspec.Struct, frozen=True):
     operation: Operation = Operation.COMPLETION
     keepalive: bytes = b":\n\n"  # as axum writes it
     error_content_type: str = "application/json"
+    remembers: bool = False
     spoken: frozenset[str] = frozenset(
         {
             *("max_tokens", "stop", "temperature", "top_p", "top_k", "typical_p", "seed"),
@@ -79,6 +81,10 @@ class TgiDialect(msgspec.Struct, frozen=True):
     def without_usage(self, frames: bytes) -> bytes:
         """The frames as they are: none only reports usage."""
         return frames
+
+    def mended(self, frames: bytes) -> bytes:
+        """Whole frames as read, without what makes clients fail."""
+        return mended(frames)
 
     def stream_encoder(self, identity: Identity, *, include_usage: bool) -> encoder.TgiEncoder:
         """An encoder for one answer; TGI's answers have no name, so the identity is not used."""
