@@ -9,11 +9,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import boto3
 import msgspec
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
-from botocore.session import Session
 
 from parsers.dialects.bedrock import CONVERSE
 from parsers.dialects.openai import OPENAI_CHAT
@@ -72,13 +72,10 @@ def text_of(stream: bytes) -> str:
 
 
 @contextmanager
-def client(aws: BedrockServer, keys: Keys) -> Iterator[Any]:  # botocore makes them at run time
-    session = Session()
-    session.set_credentials(keys.key_id, keys.secret, keys.session)
+def client(aws: BedrockServer, keys: Keys) -> Iterator[Any]:  # made at run time
+    session = boto3.Session(keys.key_id, keys.secret, keys.session, region_name=REGION)
     config = Config(retries={"total_max_attempts": 1})
-    made = session.create_client(
-        "bedrock-runtime", region_name=REGION, endpoint_url=aws.url, config=config
-    )
+    made = session.client("bedrock-runtime", endpoint_url=aws.url, config=config)
     try:
         yield made
     finally:
@@ -90,7 +87,7 @@ MESSAGES = [{"role": "user", "content": [{"text": "hi"}]}]
 
 @pytest.mark.parametrize("model", [MODEL_ID, ARN])
 @pytest.mark.parametrize("session", [None, "a+session/token=="])
-async def test_the_server_lets_in_what_botocore_signs(model: str, session: str | None) -> None:
+async def test_the_server_lets_in_what_boto3_signs(model: str, session: str | None) -> None:
     keys = Keys(session=session)
     async with BedrockServer(hello, keys) as aws:
 
@@ -134,7 +131,7 @@ async def test_the_server_refuses_what_is_signed_by_somebody_else(keys: Keys, ki
     assert aws.calls == []
 
 
-async def test_botocore_reads_the_chunks_of_an_invoked_model() -> None:
+async def test_boto3_reads_the_chunks_of_an_invoked_model() -> None:
     (case,) = [each for each in INVOKED if each.name.endswith("basic")]
     async with BedrockServer(lambda _: Answer([case.body])) as aws:
 
@@ -151,7 +148,7 @@ async def test_botocore_reads_the_chunks_of_an_invoked_model() -> None:
     assert [call.operation for call in aws.calls] == ["invoke-with-response-stream"]
 
 
-async def test_botocore_reads_an_exception_in_the_servers_stream() -> None:
+async def test_boto3_reads_an_exception_in_the_servers_stream() -> None:
     (case,) = [each for each in STREAMED if each.name.endswith("mid-throttling")]
     async with BedrockServer(lambda _: Answer([case.body])) as aws:
 
