@@ -23,9 +23,10 @@ from proxy.config.problems import Problems
 from proxy.config.rules import Rules
 from proxy.config.schema import Limits, Listen, Timeouts
 from proxy.config.secrets import SecretFiles
-from proxy.endpoints import EndpointPool, LiveState, ProviderState
+from proxy.endpoints import LiveState, ProviderState
 from proxy.errors import RequestFailed, client_fault
 from proxy.forwarded import Networks
+from proxy.pool import EndpointPool
 from proxy.providers import PROVIDERS
 from proxy.providers.base import Provider
 
