@@ -22,7 +22,7 @@ EX_INTERRUPTED = 130  # what a shell says of a program that Ctrl-C ended
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; the exit status."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         status: int = options.run(options)
         sys.stdout.flush()
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="penstock", description="Streaming proxy for models.")
     parser.add_argument("--version", action="version", version=f"penstock {__version__}")
     names = parser.add_subparsers(metavar="COMMAND", required=True)

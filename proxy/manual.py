@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from proxy.cli import _parser  # what it takes is nobody else's business
+from proxy.cli import parser
 from proxy.commands.cli_reference import page
 
 
 def manual() -> str:
     """The page of the command line."""
-    return page(_parser())
+    return page(parser())
 
 
 def main(path: str) -> None:

@@ -1,7 +1,8 @@
 """How a request ended: the closed list of outcomes, and the account that is settled once.
 
-The same word stands on the wire (as an error's code), in `penstock_requests_total{outcome}` and
-in the log line.
+The same word stands in `penstock_requests_total{outcome}` and in the log line; on the wire it is
+an error's code to clients of OpenAI's dialect where it says more than the upstream's own (a wait
+that ended, `truncated`, `drained`).
 """
 
 from __future__ import annotations

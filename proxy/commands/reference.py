@@ -7,8 +7,10 @@ from inspect import cleandoc
 from typing import Any, TypeAlias
 
 import msgspec
+from msgspec.structs import asdict
 
 from proxy.config.jsonschema import SECRET
+from proxy.config.rules import DEFAULTS
 
 _Schema: TypeAlias = dict[str, Any]  # JSON of any shape
 
@@ -26,6 +28,12 @@ same key.
 A secret is a text, `{"env": "NAME"}` or `{"file": "/path"}`. Files are read again at each reload,
 and looked at every ten seconds.
 """
+
+_IMPLIED: dict[str, _Schema] = {
+    type(each).__name__: msgspec.json.decode(msgspec.json.encode(each))
+    for each in asdict(DEFAULTS).values()
+    if isinstance(each, msgspec.Struct)
+}
 
 
 def reference(schema: bytes) -> str:
@@ -71,12 +79,20 @@ def _section(name: str, schema: _Schema) -> str:
     tag = schema["properties"].get("type")
     if tag is not None:
         lines += [f'`"type": "{tag.get("const") or tag["enum"][0]}"`', ""]
+    implied = _IMPLIED.get(name, {})
     rows = [
-        _row(key, each, schema) for key, each in schema["properties"].items() if each is not tag
+        _row(key, _with_default(each, implied.get(key)), schema)
+        for key, each in schema["properties"].items()
+        if each is not tag
     ]
     if rows:
         lines += ["| key | value | default | |", "|---|---|---|---|", *rows, ""]
     return "\n".join(lines)
+
+
+def _with_default(member: _Schema, implied: object) -> _Schema:
+    """A key that a narrower place may leave to a wider one has its default elsewhere."""
+    return member if member.get("default") is not None else {**member, "default": implied}
 
 
 def _row(key: str, member: _Schema, schema: _Schema) -> str:

@@ -28,7 +28,7 @@ from proxy.config.schema.traffic import (
 )
 from proxy.config.wording import hint, quoted
 
-_DEFAULT = Traffic(
+DEFAULTS = Traffic(
     balance="leastInflight",
     affinity=Affinity(characters=512, load_factor=1.25),
     admission=Admission(max_queue=256, max_wait_seconds=30.0),
@@ -162,7 +162,7 @@ def _of_model(penstock: Penstock, ref: ModelRef, names: Names) -> ModelTraffic:
 
 
 def _rules(penstock: Penstock, scoped: ProviderTraffic) -> Rules:
-    general = overlay(Traffic(**_shared(penstock)), _DEFAULT)
+    general = overlay(Traffic(**_shared(penstock)), DEFAULTS)
     merged = overlay(Traffic(**_shared(scoped)), general)
     waits = {name: value for name, value in asdict(scoped.timeouts).items() if value is not None}
     return Rules(

@@ -28,6 +28,11 @@ _WORDS = {
 }
 
 
+# About our key, where it was not the client's own that was refused: these words would blame that.
+_KEYS = (FaultKind.UNAUTHENTICATED, FaultKind.FORBIDDEN)
+_OUR_KEY = ("server_error", "upstream_authentication_error")
+
+
 class _Error(msgspec.Struct, frozen=True):
     message: str
     type: str
@@ -40,7 +45,12 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 
 def encode_error(fault: Fault) -> bytes:
-    """The body of an error answer. The upstream's own type, code and param stay if it had any."""
+    """The body of an error answer. The upstream's own type, code and param stay if it had any.
+
+    But for a key that was refused: the client has not seen it, and need not doubt its own.
+    """
+    if fault.origin != "client" and fault.kind in _KEYS:
+        return msgspec.json.encode(_Envelope(_Error(fault.message, _OUR_KEY[0], None, _OUR_KEY[1])))
     type_, code = _WORDS[fault.kind]
     if fault.type is not None or fault.code is not None:
         code = None  # ours beside theirs would say two things
