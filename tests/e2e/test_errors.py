@@ -108,6 +108,57 @@ async def test_retry_after_is_passed_on_if_it_is_a_number(given: bytes, wanted: 
         assert (got.status, got.headers.get("retry-after")) == (429, wanted)
 
 
+@pytest.mark.parametrize(
+    ("headers", "status", "wanted"),
+    [
+        ("retry-after-ms: 1500", 429, "2"),  # Azure
+        ("retry-after-ms: 1500", 503, "2"),
+        ("retry-after: 7\r\nretry-after-ms: 1500", 429, "7"),
+        ("x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 6m0s", 429, "360"),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 1m30.5s", 429, "91"),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 20ms", 429, "1"),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 12", 429, "12"),
+        ("x-ratelimit-remaining-tokens: 9\r\nx-ratelimit-reset-tokens: 12s", 429, None),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 12s", 500, None),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: soon", 429, None),
+        ("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens:", 429, None),
+        (
+            "x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 2h0m1s\r\n"
+            "x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 5s",
+            429,
+            "7201",
+        ),
+    ],
+)
+async def test_the_time_to_wait_is_found_where_the_server_says_it(
+    headers: str, status: int, wanted: str | None
+) -> None:
+    raw = response(b"{}", status=status, headers=f"{headers}\r\n".encode())
+    async with (
+        Upstream(same(raw)) as upstream,
+        penstock(config_for(upstream.url)) as proxy,
+        proxy.post(CHAT, chat()) as got,
+    ):
+        assert got.headers.get("retry-after") == wanted
+
+
+@pytest.mark.parametrize("before", [*range(940, 1001), 3_980, 3_990, 3_999, 7_990])
+@pytest.mark.parametrize("fill", ["x ", "http://a.b/c "])
+async def test_half_of_a_secret_is_not_left_where_a_long_message_is_cut(
+    before: int, fill: str
+) -> None:
+    key = "an-access-token-of-some-length"
+    message = (fill * before)[:before] + key + "!" * 8000
+    settings = {"endpoints": [{"url": "http://127.0.0.1:9", "accessToken": key}]}
+    raw = response(message.encode(), status=400)
+    async with Upstream(same(raw)) as upstream:
+        settings["endpoints"][0]["url"] = upstream.url
+        async with penstock(config_for(upstream.url, settings=settings)) as proxy:
+            _, body = await proxy.ask(CHAT, chat())
+
+    assert not any(key[:length].encode() in body for length in range(4, len(key)))
+
+
 async def test_of_a_failed_answers_headers_none_passes() -> None:
     headers = b"Set-Cookie: a=b\r\nServer: vllm\r\nWWW-Authenticate: Basic\r\nX-Compute-Type: a\r\n"
     async with (

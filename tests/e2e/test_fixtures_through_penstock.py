@@ -58,6 +58,12 @@ OUTCOMES = {"length": "length", "tool_calls": "tool_calls", "content_filter": "f
 OTHERWISE = {
     "quirk-200-nonstream-json",  # a stream was asked for, and becomes one
     "quirk-events-after-done",  # nothing is owed after the end mark
+    # OpenAI's SDK fails on these, or loses text, so that their frames are mended:
+    "quirk-bom",
+    "quirk-concatenated-json",
+    "quirk-data-colon-keepalive",
+    "quirk-id-retry-empty-events",
+    "quirk-invalid-utf8",
 }
 # Ends with [DONE] and says nothing before it: TGI 2.4 hides an error like this (tgi.md 7).
 SILENT = {"tgi-chat-only-done"}

@@ -103,6 +103,20 @@ async def test_a_request_keeps_every_field_that_both_sides_can_say() -> None:
     assert not line.exact
 
 
+async def test_a_request_keeps_what_only_its_server_has_a_word_for() -> None:
+    beside: dict[str, Any] = {"min_p": 0.1, "chat_template_kwargs": {"a": 1}, "made_up": [1.50]}
+    async with (
+        Upstream(same(stream(*STREAM))) as upstream,
+        penstock(hidden(upstream.url)) as proxy,
+    ):
+        await proxy.ask("/v1/chat/completions", chat(**beside))
+        refused, _ = await proxy.ask("/v1/chat/completions", chat(modalities=["audio"]))
+
+    (request,) = upstream.requests
+    assert msgspec.json.decode(request.body).items() >= beside.items()
+    assert refused == 400  # no word of ours could tell the answer
+
+
 async def test_an_answer_keeps_choices_logprobs_and_interleaved_calls() -> None:
     async with (
         Upstream(same(stream(*STREAM))) as upstream,
@@ -179,9 +193,10 @@ async def test_a_failure_after_the_first_token_keeps_its_words() -> None:
 
 async def test_hints_for_which_there_is_no_word_are_named_in_log_and_metrics() -> None:
     hints: dict[str, Any] = {"logit_bias": {"1": 2}, "verbosity": "low", "nobody_knows": 1}
+    answer = b'{"message":{"content":"a"},"done":true,"done_reason":"stop"}\n'
     async with (
-        Upstream(same(stream(*STREAM))) as upstream,
-        penstock(hidden(upstream.url)) as proxy,
+        Upstream(same(stream(answer))) as upstream,
+        penstock(config_for(upstream.url, settings={"dialect": "ollama"})) as proxy,
     ):
         status, _ = await proxy.ask("/v1/chat/completions", chat(**hints))
         await proxy.ended()

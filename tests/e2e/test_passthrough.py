@@ -158,14 +158,32 @@ async def test_embeddings_need_a_name_for_the_default_models_do_other_work() -> 
 
 
 async def test_a_hidden_name_is_not_shown_by_an_answer_that_repeats_it() -> None:
-    config = config_for("http://127.0.0.1:9")
-    server = {"type": "openaicompatible", "apiModel": "secret-name"}
-    config["modelConfiguration"]["modelOverrides"][0]["serverSideConfig"] = server
-    async with penstock(config) as proxy:
-        status, body = await proxy.ask("/v1/embeddings", {"model": MODEL, "input": "a"})
+    answer = b'{ "data":[ 0.10 ], "model":"secret-name", "usage":{"prompt_tokens":1}}'
+    async with Upstream(same(response(answer))) as upstream:
+        config = config_for(upstream.url)
+        server = {"type": "openaicompatible", "apiModel": "secret-name"}
+        config["modelConfiguration"]["modelOverrides"][0]["serverSideConfig"] = server
+        async with penstock(config) as proxy:
+            status, body = await proxy.ask("/v1/embeddings", {"model": MODEL, "input": "a", "x": 1})
+            (line,) = await proxy.ended()
 
-    assert status == 400
-    assert b"not supported for this model" in body
+    asked = msgspec.json.decode(upstream.requests[0].body)
+    assert asked == {"model": "secret-name", "input": "a", "x": 1}
+    assert status == 200
+    assert body == b'{"data":[ 0.10 ],"model":"%b","usage":{"prompt_tokens":1}}' % MODEL.encode()
+    assert (line.input_tokens, line.exact) == (1, True)
+
+
+async def test_a_hidden_name_is_hidden_in_a_refusal_of_embeddings() -> None:
+    refusal = b'{"error":{"message":"no secret-name here","type":"secret-name"}}'
+    async with Upstream(same(response(refusal, status=404))) as upstream:
+        config = config_for(upstream.url)
+        server = {"type": "openaicompatible", "apiModel": "secret-name"}
+        config["modelConfiguration"]["modelOverrides"][0]["serverSideConfig"] = server
+        async with penstock(config) as proxy:
+            status, body = await proxy.ask("/v1/embeddings", {"model": MODEL, "input": "a"})
+
+    assert (status, b"secret-name" in body) == (404, False)
 
 
 @pytest.mark.parametrize(
