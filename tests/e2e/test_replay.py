@@ -127,6 +127,12 @@ def reads_of(capture: CaptureFile) -> list[bytes]:
     return [event.data for event in capture.of("upstream-1", "received")]
 
 
+async def replayed(tmp_path: Path, name: str) -> Seen:
+    """What comes of the first capture once more."""
+    async with replaying(tmp_path / "first") as url:
+        return await seen(url, tmp_path / name)
+
+
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_a_replayed_answer_comes_to_the_same(answer: Script, tmp_path: Path) -> None:
     async def script(up: Conversation) -> None:
@@ -135,11 +141,10 @@ async def test_a_replayed_answer_comes_to_the_same(answer: Script, tmp_path: Pat
 
     async with Upstream(script) as upstream:
         before = await seen(upstream.url, tmp_path / "first")
-    for attempt in range(3):  # the kernel may join two writes where the reader was not scheduled
-        async with replaying(tmp_path / "first") as url:
-            after = await seen(url, tmp_path / f"again-{attempt}")
-        if reads_of(after.capture) == reads_of(before.capture):
-            break
+    after = await replayed(tmp_path, "second")
+    if reads_of(after.capture) != reads_of(before.capture):
+        # The kernel joins two writes where the reader was not scheduled; not always.
+        after = await replayed(tmp_path, "third")
 
     assert after[:3] == before[:3]
     assert reads_of(after.capture) == reads_of(before.capture)
