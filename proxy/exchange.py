@@ -20,7 +20,7 @@ from aiohttp import web
 from parsers.dialects.base import RequestHead
 from parsers.errors import BadPayload
 from parsers.events import Fault, FaultKind
-from proxy.admission import authenticate, read_body
+from proxy.admission import authenticate, check_strings, read_body
 from proxy.attempts import Asked, Attempts
 from proxy.capture import RequestCapture
 from proxy.errors import RequestFailed, client_fault, proxy_fault, status_of
@@ -139,6 +139,7 @@ class Exchange:
         self.account.phase = "decode"
         if self._ask.refusal is not None:
             raise RequestFailed(self._ask.refusal)
+        check_strings(self._body)
         try:
             head = self._dialect.peek(self._body)
         except BadPayload as error:

@@ -79,7 +79,7 @@ class Registry(msgspec.Struct, frozen=True, eq=False):
     clients: Mapping[bytes, Client]  # by the SHA-256 of the key
     timeouts: Timeouts
     limits: Limits
-    listen: Listen  # read once, at the start
+    listen: Listen  # its addresses are read once, at the start
     config: Config  # what all this was built from; parts of it are secret
     warnings: tuple[str, ...] = ()
     trusted_proxies: Networks = ()

@@ -23,9 +23,12 @@ from proxy.log import Log
 from proxy.metrics import Metrics, Sources
 from proxy.outcome import DRAINED_CODE, Account, Outcome
 from proxy.quota import Quotas
+from proxy.ration import Ration
 from proxy.registry import Registry
 from proxy.reload import Reloader
 from proxy.upstream import Upstream
+
+WRONG_KEYS_PER_SECOND = 100  # that have a line of their own; some 50 kB
 
 
 class Running(Protocol):
@@ -64,6 +67,7 @@ class Service:
         self.sweep = Sweep()
         self.captures = Captures(reloader, log)
         self.quotas = Quotas()
+        self._wrong_keys = Ration(WRONG_KEYS_PER_SECOND)
         self.leaving: Drain | None = None  # None: it stays
         self._drain_seconds = drain_seconds
         self.drain_begun = asyncio.Event()
@@ -122,7 +126,19 @@ class Service:
         if not self._running:
             self._empty.set()
         self.metrics.count(running.account)
-        self.log.write_later("request", partial(log_fields, running.account))
+        fault = running.account.fault
+        if fault is None or fault.kind is not FaultKind.UNAUTHENTICATED or self._is_told(fault):
+            self.log.write_later("request", partial(log_fields, running.account))
+
+    def _is_told(self, fault: Fault) -> bool:
+        """Whether there is a line for a wrong key; who tries many must not fill the log."""
+        if fault.origin != "client":
+            return True
+        if not self._wrong_keys.take():
+            return False
+        if omitted := self._wrong_keys.kept_back():
+            self.log.write("omitted", requests=omitted, reason="unauthenticated")
+        return True
 
     def begin_drain(self, reason: str, seconds: float | None = None) -> Drain:
         """The drain that has begun, or begins now; `seconds` None: it takes what it is set to."""

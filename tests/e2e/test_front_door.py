@@ -86,6 +86,15 @@ async def test_a_doubtful_request_is_refused_and_the_connection_closed(name: str
     assert upstream_requests == 0
 
 
+@pytest.mark.parametrize("version", [b"2.0", b"0.9", b"1.2", b"3.0"])
+async def test_a_version_that_is_not_spoken_is_refused_in_one_that_is(version: bytes) -> None:
+    async with penstock(config_for("http://127.0.0.1:9")) as proxy, raw_client(proxy.url) as client:
+        client.send(heads(HOST, LENGTH, version=version) + BODY)  # nothing behind it
+        (answer,) = await client.answers()
+
+    assert answer.status in (400, 505)
+
+
 HARMLESS = {
     "spaces in the request line": b"POST  /v1/models  HTTP/1.1\r\nHost: x\r\n\r\n",
     "fragment": b"GET /v1/models#x HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -122,6 +131,8 @@ async def test_an_odd_target_is_a_route_that_does_not_exist(name: str) -> None:
         heads(b"Host: [::1]:8080", LENGTH) + BODY,
         heads(HOST, LENGTH, b"Expect: 100-continue") + BODY,
         heads(HOST, LENGTH, b"Expect: 100-continue", b"Expect: 100-continue") + BODY,
+        heads(HOST, LENGTH, b"Expect: 100-continue", b"Connection: keep-alive", version=b"1.0")
+        + BODY,
         heads(HOST, CHUNKED) + chunked(extension=b";a=b", trailers=b"X-Trailer: 1\r\n"),
     ],
 )
@@ -225,6 +236,47 @@ async def test_a_body_that_is_no_request_is_refused_in_the_paths_dialect(path: s
         assert isinstance(error, dict if path.startswith("/v1") else str)
 
 
+# JSON that is hard to read
+
+DEEP = 100_000
+BOMBS = {
+    "arrays": b'"x":' + b"[" * DEEP + b"]" * DEEP,
+    "objects": b'"x":' + b'{"a":' * DEEP + b"1" + b"}" * DEEP,
+    "names": b",".join(b'"k%d":1' % number for number in range(100_000)),
+    "texts": b'"x":[%b]' % b",".join([b'""'] * 100_000),
+    "names that end in a backslash": b",".join([rb'"\\":1'] * 150_000),
+    "messages": b'"messages":[%b]' % b",".join([b'{"role":"user","content":"a"}'] * 50_000),
+}
+PATHS = [CHAT, "/v1/completions", "/v1/messages", "/v1/responses", "/generate"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("name", BOMBS)
+async def test_json_that_would_keep_everybody_waiting_is_refused(path: str, name: str) -> None:
+    body = b'{"model":"lab/model","max_tokens":1,%b}' % BOMBS[name]
+    (first, second), upstream_requests = await answers(post(path, body))
+
+    assert (first.status, second.status, upstream_requests) == (400, 200, 0)
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("member", ["x", "seed", "max_tokens", "temperature"])
+async def test_a_number_of_a_hundred_thousand_digits_breaks_nothing(path: str, member: str) -> None:
+    body = b'{"model":"lab/model","inputs":"","prompt":"","%b":%b}' % (member.encode(), b"9" * DEEP)
+    (first, second), _ = await answers(post(path, body))
+
+    assert first.status in (200, 400)
+    assert second.status == 200
+
+
+async def test_a_long_text_full_of_quotes_is_one_text() -> None:
+    content = rb"{\"a\": \"b\"}, " * 200_000
+    body = b'{"model":"lab/model","messages":[{"role":"user","content":"%b"}]}' % content
+    (first, _), upstream_requests = await answers(post(CHAT, body))
+
+    assert (first.status, upstream_requests) == (200, 1)
+
+
 # Keys and models
 
 CLIENTS = [
@@ -253,6 +305,12 @@ def guarded(url: str) -> dict[str, Any]:
         ({"Authorization": "Basic alices-key"}, MODEL, 401, "anonymous"),
         ({"Authorization": "Bearer alices-key2"}, MODEL, 401, "anonymous"),
         ({"Authorization": "alices-key"}, MODEL, 401, "anonymous"),
+        ({"Authorization": "Basic YTpi", "X-Api-Key": "alices-key"}, MODEL, 200, "alice"),
+        ({"Authorization": "Basic YTpi", "api-key": "alices-key"}, MODEL, 200, "alice"),
+        ({"Authorization": "Bearer ", "X-Api-Key": "alices-key"}, MODEL, 200, "alice"),
+        ({"Authorization": "Bearer alices-key", "X-Api-Key": "x"}, MODEL, 200, "alice"),
+        ({"Authorization": "Bearer x", "X-Api-Key": "alices-key"}, MODEL, 401, "anonymous"),
+        ({"X-Api-Key": "alices-key", "api-key": "bobs-key"}, MODEL, 200, "alice"),
         ({"X-Api-Key": "bobs-key"}, "lab::v1::other", 200, "bob"),
         ({"X-Api-Key": "bobs-key"}, "lab/other", 200, "bob"),
         ({"X-Api-Key": "bobs-key"}, MODEL, 403, "bob"),

@@ -195,3 +195,33 @@ async def test_an_event_over_the_limit_ends_a_stream_that_had_begun() -> None:
     assert status == 200
     assert body.startswith(TOKEN + b'data: {"error":')
     assert body.count(b"data: ") == 2
+
+
+async def test_what_came_in_the_same_read_as_an_event_over_the_limit_is_passed_on_first() -> None:
+    limits = {"limits": {"maxEventBytes": 1024}}
+    half = len(TOKEN) // 2
+    reads = [TOKEN[:half], TOKEN[half:] + TOKEN + b"data: " + b"x" * 2000]
+    async with (
+        Upstream(turns(reads)) as upstream,
+        penstock(config_for(upstream.url, penstock=limits)) as proxy,
+    ):
+        status, body = await proxy.ask(CHAT, chat())
+        (line,) = await proxy.ended()
+
+    assert status == 200
+    assert body.startswith(TOKEN * 2 + b'data: {"error":')
+    assert body.count(b"data: ") == 3
+    assert line.outcome == "upstream_error"
+
+
+async def test_so_it_is_where_it_is_translated() -> None:
+    limits = {"limits": {"maxEventBytes": 1024}}
+    async with (
+        Upstream(turns([TOKEN + TOKEN + b"data: " + b"x" * 2000 + b"\n\n" + TOKEN])) as upstream,
+        penstock(config_for(upstream.url, penstock=limits)) as proxy,
+    ):
+        status, body = await proxy.ask("/generate_stream", {"inputs": "hi"})
+
+    assert status == 200
+    assert body.count(b'"text":"Hi"') == 2
+    assert body.count(b'"error"') == 1

@@ -215,3 +215,29 @@ async def test_without_limits_nobody_is_counted() -> None:
 
         assert len(proxy.service.quotas) == 0
         assert proxy.service.registry.config.daily.limit("anonymous", Operation.CHAT) == 0
+
+
+@pytest.mark.parametrize(
+    ("trusted", "statuses"),
+    [
+        (["127.0.0.0/8"], [200, 200, 429, 429]),
+        (["10.0.0.0/8"], [200, 429, 429, 429]),  # whoever asks, it is one address to us
+        ([], [200, 429, 429, 429]),
+    ],
+)
+async def test_proxies_that_are_trusted_say_who_asks(
+    trusted: list[str], statuses: list[int]
+) -> None:
+    async with Upstream(GOOD) as upstream:
+        config = limited(upstream.url, chatRequests=1)
+        config["penstock"]["listen"] = {"trustedProxies": trusted}
+        async with penstock(config) as proxy:
+            stopped(proxy)
+            told = ("203.0.113.1", "203.0.113.2", "203.0.113.2", "203.0.113.9, 203.0.113.1")
+            found = [
+                await status_of(proxy, STREAM, asking(), headers={"X-Forwarded-For": each})
+                for each in told
+            ]
+
+            assert found == statuses
+            assert b"203.0.113" not in proxy.written()
