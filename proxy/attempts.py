@@ -112,9 +112,10 @@ class Attempts:
         if ending.fault is None:
             return ending
         for other in self._fallbacks(model):
-            if self._reply.started or not _has_fallback_for(model, ending.fault):
+            cause = _cause_of_fallback(model, ending.fault)
+            if cause is None or self._reply.started:
                 break
-            self._service.metrics.count_fallback(model.label, other.label)
+            self._service.metrics.count_fallback(model.label, other.label, cause)
             self.relay = None  # as between two attempts
             ending = await self._ask_model(other)
         return ending
@@ -315,6 +316,7 @@ def _pause(fault: Fault, tried: list[EndpointState], model: Model) -> float:
     return _random.uniform(0.0, longest) + (wanted if all_tried else 0.0)
 
 
-def _has_fallback_for(model: Model, fault: Fault | None) -> bool:
-    """Whether this failure of the model is one that its fallbacks are for."""
-    return fault is not None and _FALLBACK_ON.get(fault.kind) in model.pool.rules.fallback_on
+def _cause_of_fallback(model: Model, fault: Fault | None) -> FallbackOn | None:
+    """Which of the failures that its fallbacks are for this one of the model is; None: none."""
+    cause = None if fault is None else _FALLBACK_ON.get(fault.kind)
+    return cause if cause in model.pool.rules.fallback_on else None

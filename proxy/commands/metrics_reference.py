@@ -87,7 +87,7 @@ _BOUNDS = f"""\
 
 A model's objectives (`slo`) are bounds of its own histograms too, so that what is within them is
 counted and not estimated. Where models have different objectives, take quantiles by model.
-With more than {FINE_MODELS} models every fourth bound is shown, and the objectives; a page for 200
+With more than {FINE_MODELS} models every fifth bound is shown, and the objectives; a page for 200
 models stays under a megabyte so.
 
 Where a request comes with a `traceparent` whose trace is kept, OpenMetrics has its `trace_id` as

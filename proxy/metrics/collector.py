@@ -47,7 +47,7 @@ class Metrics(Collector):
         self._kinds: Mapping[str, str] = {}  # of the models' providers
         self._faults: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._retries: defaultdict[str, int] = defaultdict(int)
-        self._fallbacks: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._fallbacks: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._limited: defaultdict[str, int] = defaultdict(int)
         self._dropped: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reloads: defaultdict[str, int] = defaultdict(int)
@@ -89,9 +89,9 @@ class Metrics(Collector):
         """Count a call that is made again."""
         self._retries[self._bounded(model)] += 1
 
-    def count_fallback(self, model: str, other: str) -> None:
+    def count_fallback(self, model: str, other: str, cause: str) -> None:
         """Count a request that another model is asked in the place of this one."""
-        self._fallbacks[self._bounded(model), self._bounded(other)] += 1
+        self._fallbacks[self._bounded(model), self._bounded(other), cause] += 1
 
     def count(self, account: Account) -> None:
         """Count a request that has ended; called once for each."""

@@ -153,8 +153,8 @@ RETRIES = Family(
 FALLBACKS = Family(
     "penstock_fallbacks",
     "counter",
-    "Requests for which another model was asked in a model's place.",
-    ("model", "asked"),
+    "Requests for which another model was asked in a model's place, by why (`fallbackOn`).",
+    ("model", "asked", "cause"),
 )
 ENDPOINT_IN_FLIGHT = Family(
     "penstock_endpoint_in_flight",

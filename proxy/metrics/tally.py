@@ -30,7 +30,7 @@ MAX_MODELS = 500  # that ever were asked; a file may be edited for years
 MAX_ATTEMPTS = 200  # series of one model; behind a name, each Pod that ever was has some
 OTHER = "other"  # those above
 
-_COARSE_STEP = 4  # every fourth bound
+_COARSE_STEP = 5  # every fifth bound
 
 
 class Distribution:

@@ -204,7 +204,8 @@ async def test_another_model_takes_the_place_of_one_that_is_down_and_says_so() -
         (line,) = await proxy.ended()
         await in_metrics(
             proxy,
-            f'penstock_fallbacks_total{{asked="spare::v1::other",model="{MODEL}"}} 1.0',
+            'penstock_fallbacks_total{asked="spare::v1::other",cause="unreachable",'
+            f'model="{MODEL}"}} 1.0',
         )
 
     assert (response_.status, body) == (200, ANSWER)
