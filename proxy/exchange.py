@@ -31,7 +31,8 @@ from proxy.quota import user_of
 from proxy.registry import Client, Model, Registry
 from proxy.relay import Ending
 from proxy.reply import EVENT_STREAM, Reply
-from proxy.service import Service, drained_fault, log_fields
+from proxy.request_line import request_line
+from proxy.service import Service, drained_fault
 from proxy.trace import kept_trace
 
 _logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Exchange:
         finally:
             self._service.leave(self)
             if self._capture is not None:
-                self._capture.end(log_fields(self.account))
+                self._capture.end(msgspec.to_builtins(request_line(self.account)))
             if self._attempts is not None:
                 self._attempts.relay = None  # it holds them: what counting frees needs no collector
         return self.reply

@@ -21,11 +21,12 @@ from proxy.endpoints import LiveState
 from proxy.errors import RequestFailed, proxy_fault
 from proxy.log import Log
 from proxy.metrics import Metrics, Sources
-from proxy.outcome import DRAINED_CODE, Account, Outcome
+from proxy.outcome import DRAINED_CODE, Account
 from proxy.quota import Quotas
 from proxy.ration import Ration
 from proxy.registry import Registry
 from proxy.reload import Reloader
+from proxy.request_line import request_line
 from proxy.upstream import Upstream
 
 WRONG_KEYS_PER_SECOND = 100  # that have a line of their own; some 50 kB
@@ -73,8 +74,7 @@ class Service:
         self.drain_begun = asyncio.Event()
         self._all_told = False
         self._running: set[Running] = set()
-        self._empty = asyncio.Event()
-        self._empty.set()
+        self._emptied: asyncio.Event | None = None  # None: nobody waits for the last one
         metrics.watch(
             Sources(
                 in_flight=lambda: self.in_flight,
@@ -115,7 +115,6 @@ class Service:
         self.metrics.started += 1
         running.account.lag_seconds = -self.sweep.lag_seconds
         self._running.add(running)
-        self._empty.clear()
         if self.leaving is not None:
             running.be_last()
 
@@ -123,12 +122,12 @@ class Service:
         """A request has ended: balance its books."""
         self._running.discard(running)
         running.account.lag_seconds += self.sweep.lag_seconds
-        if not self._running:
-            self._empty.set()
+        if self._emptied is not None and not self._running:
+            self._emptied.set()
         self.metrics.count(running.account)
         fault = running.account.fault
         if fault is None or fault.kind is not FaultKind.UNAUTHENTICATED or self._is_told(fault):
-            self.log.write_later("request", partial(log_fields, running.account))
+            self.log.write_later("request", partial(request_line, running.account))
 
     def _is_told(self, fault: Fault) -> bool:
         """Whether there is a line for a wrong key; who tries many must not fill the log."""
@@ -166,9 +165,12 @@ class Service:
     async def drain(self, seconds: float | None = None) -> None:
         """Drain: wait until nothing runs, end what still does at the deadline."""
         drain = self.begin_drain("stop", seconds)
+        if not self._running:
+            return
+        self._emptied = asyncio.Event()
         try:
             async with asyncio.timeout(drain.seconds_left(monotonic())):
-                await self._empty.wait()
+                await self._emptied.wait()
         except TimeoutError:
             self._end_all()
 
@@ -185,64 +187,3 @@ def drained_fault() -> Fault:
     message = "the proxy is shutting down"
     fault = proxy_fault(FaultKind.OVERLOADED, message, retry_after=RETRY_AFTER_SECONDS)
     return replace(fault, code=DRAINED_CODE)
-
-
-def log_fields(account: Account) -> dict[str, object]:
-    """The account as a log line: no prompt, no answer, no key, no address."""
-    fault = account.fault
-    fields: dict[str, object] = {
-        "request_id": account.request_id,
-        "client": account.client,
-        "model": account.model,
-        "provider": account.provider,
-        "endpoint": account.endpoint,
-        "dialect": account.dialect,
-        "exact": account.exact,
-        "stream": account.stream,
-        "generation": account.generation,
-        "outcome": account.outcome or Outcome.INTERNAL_ERROR,
-        "status": account.status,
-        "phase": account.phase,
-        "attempts": account.attempts,
-        "seconds": round(account.ended - account.started, 6),
-        "bytes_in": account.bytes_in,
-        "bytes_out": account.bytes_out,
-        "usage": account.usage_source,
-    }
-    fields["spent"] = {name: round(value, 6) for name, value in time_split(account) if value}
-    if account.wasted:
-        fields["wasted"] = account.wasted
-    if account.dropped:
-        fields["dropped"] = list(account.dropped)
-    if account.first_token is not None:
-        fields["first_token_seconds"] = round(account.first_token - account.started, 6)
-    if account.usage is not None:
-        fields["input_tokens"] = account.usage.prompt
-        fields["output_tokens"] = account.usage.completion
-    elif account.contents:
-        fields["contents"] = account.contents
-    if fault is not None:
-        fields["fault"] = fault_fields(fault)
-    return fields
-
-
-def time_split(account: Account) -> tuple[tuple[str, float | None], ...]:
-    """Where a request's time went, in seconds; None where it did not come to that."""
-    return (
-        ("queue", account.queue_seconds),
-        ("connect", account.connect_seconds),
-        ("prefill", account.prefill_seconds),
-        ("decode", account.decode_seconds),
-        ("slow_reader", account.reader_seconds),
-        ("loop_lag", account.lag_seconds),
-    )
-
-
-def fault_fields(fault: Fault) -> dict[str, object]:
-    """A fault as it may be logged: its message is safe to show, and is shown."""
-    return {
-        "kind": fault.kind,
-        "origin": fault.origin,
-        "code": fault.code,
-        "message": fault.message,
-    }
