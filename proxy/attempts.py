@@ -135,7 +135,9 @@ class Attempts:
         tried: list[EndpointState] = []
         while True:
             try:
-                with await self._choose(model, tried) as lease:
+                lease = self._take(model, tried) or await self._wait_for_room(model, tried)
+                with lease:
+                    account.endpoint = lease.endpoint.name
                     ending = await self._once(model, lease)
             except RequestFailed as failure:
                 return _failed(failure.fault)
@@ -146,22 +148,22 @@ class Attempts:
                 return ending
             self._service.metrics.count_retry(model.label)
 
-    async def _choose(self, model: Model, tried: list[EndpointState]) -> Lease:
-        account = self._account
-        account.phase = "choose"
+    def _take(self, model: Model, tried: list[EndpointState]) -> Lease | None:
+        """An endpoint, if there is room and nobody waits for it already."""
+        self._account.phase = "choose"
         assert self._asked is not None  # noqa: S101 - it is being asked
-        take = partial(model.pool.take, tried, self._asked.prefix)
-        lease = None if model.shared.line else take()
-        if lease is None:
-            since = monotonic()
-            try:
-                lease = await self._wait(model, take)
-            finally:
-                account.queue_seconds += monotonic() - since
-        account.endpoint = lease.endpoint.name
-        return lease
+        return None if model.shared.line else model.pool.take(tried, self._asked.prefix)
 
-    async def _wait(self, model: Model, take: Take) -> Lease:
+    async def _wait_for_room(self, model: Model, tried: list[EndpointState]) -> Lease:
+        assert self._asked is not None  # noqa: S101 - as above
+        take = partial(model.pool.take, tried, self._asked.prefix)
+        since = monotonic()
+        try:
+            return await self._in_line(model, take)
+        finally:
+            self._account.queue_seconds += monotonic() - since
+
+    async def _in_line(self, model: Model, take: Take) -> Lease:
         account, rules = self._account, model.pool.rules
         line = model.shared.line
         left = self._seconds_left(model)
@@ -241,9 +243,6 @@ class Attempts:
             headers += trace_lines(asked.headers)
         call = UpstreamCall(plan.route, body, plan.stream, account.request_id, headers)
         self._outgoing = await model.provider.prepare(call, lease.endpoint)
-        if model.provider.fetches_secrets:  # then some may be known only now
-            hidden = plan.hidden + model.provider.secrets_for(lease.endpoint)
-            plan = replace(plan, hidden=hidden)
         return plan
 
     async def _call(

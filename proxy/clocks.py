@@ -34,8 +34,9 @@ class Sweep:
 
     def add(self, timed: Timed) -> None:
         """Tick this from now on."""
+        if not self._timed:
+            self._waits.set()
         self._timed.add(timed)
-        self._waits.set()
 
     def discard(self, timed: Timed) -> None:
         """Tick this no more."""

@@ -19,6 +19,7 @@ import msgspec
 
 from proxy.config.rules import HealthRules
 from proxy.outcome import Verdict
+from proxy.transport import Pool
 from proxy.traffic.breaker import Breaker
 from proxy.traffic.budget import RetryBudget
 from proxy.traffic.line import Line
@@ -64,6 +65,7 @@ class EndpointState(msgspec.Struct, weakref=True, eq=False):
     next_check: float = 0.0  # when it is to be checked; monotonic seconds
     told_limit: int | None = None  # how many requests at once, in the server's own words
     busy_until: float = 0.0  # it said so; monotonic seconds
+    pool: Pool | None = None  # its connections; `upstream` makes them when it is first called
 
 
 class ModelState(msgspec.Struct, weakref=True, eq=False):
@@ -235,7 +237,8 @@ class Lease:
             self.state.breaker.withdraw()
         self.state.inflight -= 1
         self._model.inflight -= 1
-        self.state.line.wake()
+        if self.state.line:
+            self.state.line.wake()
 
     def __enter__(self) -> Lease:
         return self

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeAlias
 
 import msgspec
@@ -24,7 +25,7 @@ from parsers.dialects.base import (
 from parsers.errors import BadPayload
 from parsers.events import Fault, FaultKind
 from proxy.config.schema import Timeouts
-from proxy.endpoints import Lease
+from proxy.endpoints import Endpoint, Lease
 from proxy.errors import RequestFailed, client_fault
 from proxy.providers.base import Route
 from proxy.registry import Model, Registry
@@ -76,8 +77,8 @@ def plan_for(
         timeouts=_timeouts(model.pool.rules.timeouts, ask.total_seconds),
         limits=registry.limits,
         keep_alive=model.pool.rules.keep_alive,
-        headers=id_line(ask, request_id),
-        hidden=_secrets_of(registry, model, lease),
+        headers=id_line(ask, request_id) if ask.id_header else b"",
+        hidden=partial(_secrets_of, registry, model, lease.endpoint),
     )
 
 
@@ -121,10 +122,11 @@ def id_line(ask: Ask, request_id: str) -> bytes:
 
 def passed_headers(plan: Plan, headers: Mapping[str, str]) -> bytes:
     """Those of the client's headers that a server of its own dialect gets to see, as lines."""
-    if not _speaks_alike(plan.client, plan.route):
+    names = plan.route.client_headers
+    if not names or not _speaks_alike(plan.client, plan.route):
         return b""
     lines = b""
-    for name in plan.route.client_headers:
+    for name in names:
         value = headers.get(name, "")
         if value and value.isascii() and value.isprintable() and len(value) <= _MAX_HEADER_CHARS:
             lines += f"{name}: {value}\r\n".encode()
@@ -180,11 +182,9 @@ def _timeouts(configured: Timeouts, total_seconds: float | None) -> Timeouts:
     )
 
 
-def _secrets_of(registry: Registry, model: Model, lease: Lease) -> tuple[str, ...]:
+def _secrets_of(registry: Registry, model: Model, endpoint: Endpoint) -> tuple[str, ...]:
     """What the upstream is sent and the client must not see."""
-    secrets = registry.config.hidden.of(model.provider.id) + model.provider.secrets_for(
-        lease.endpoint
-    )
+    secrets = registry.config.hidden.of(model.provider.id) + model.provider.secrets_for(endpoint)
     return (model.upstream_name, *secrets) if model.hides_name else secrets
 
 

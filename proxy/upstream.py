@@ -6,7 +6,7 @@ import asyncio
 from ssl import SSLContext
 from time import monotonic
 from typing import Protocol
-from weakref import WeakKeyDictionary, finalize
+from weakref import WeakSet, finalize
 
 import msgspec
 
@@ -33,7 +33,7 @@ class Upstream:
     """Sends requests; keeps an endpoint's connections for as long as its state is alive."""
 
     def __init__(self) -> None:
-        self._pools: WeakKeyDictionary[EndpointState, Pool] = WeakKeyDictionary()
+        self._pools: WeakSet[Pool] = WeakSet()
         self._tls: SSLContext | None = None  # reading the system's certificates takes 20 ms
 
     async def send(
@@ -88,18 +88,19 @@ class Upstream:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             now = monotonic()
-            for pool in list(self._pools.values()):
+            for pool in list(self._pools):
                 pool.sweep(now)
 
     def close(self) -> None:
         """Close what is idle."""
-        for pool in list(self._pools.values()):
+        for pool in list(self._pools):
             pool.close()
 
     def _pool_of(self, state: EndpointState) -> Pool:
-        pool = self._pools.get(state)
+        pool = state.pool
         if pool is None:
-            pool = self._pools[state] = Pool(_origin_of(state), tls=self._tls_context())
+            pool = state.pool = Pool(_origin_of(state), tls=self._tls_context())
+            self._pools.add(pool)
             finalize(state, _close_soon, pool, asyncio.get_running_loop())
         return pool
 

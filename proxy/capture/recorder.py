@@ -205,7 +205,7 @@ class TappedAttempt:
 
     def __init__(self, recording: Recording, relay: Relay, request: UpstreamRequest) -> None:
         recording.parties += 1
-        recording.hidden.update(relay.plan.hidden)
+        recording.hidden.update(relay.plan.hidden())
         self._recording = recording
         self._party = f"upstream-{recording.parties}"
         self._relay = relay

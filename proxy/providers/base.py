@@ -75,12 +75,7 @@ class UpstreamRequest(msgspec.Struct, frozen=True, gc=False):
 
 
 class Provider:
-    """A configured service. Immutable; shared by all requests of its generation.
-
-    `fetches_secrets` says that `prepare` may learn secrets that `secrets_for` did not know before.
-    """
-
-    fetches_secrets = False
+    """A configured service. Immutable; shared by all requests of its generation."""
 
     def __init__(
         self,
@@ -131,7 +126,7 @@ class Provider:
         return self._exact.get(client.name) or self._default.get(client.operation)
 
     def secrets_for(self, endpoint: Endpoint) -> tuple[str, ...]:
-        """What calls to this endpoint carry and error texts must not quote."""
+        """What calls to this endpoint carry and error texts must not quote, as far as it is known."""
         return self._secrets[endpoint.url]
 
     def check_head(self, endpoint: Endpoint, path: str) -> bytes:

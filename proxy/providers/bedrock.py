@@ -110,8 +110,6 @@ class Settings(Block, frozen=True, kw_only=True):
 class Bedrock(Provider):
     """A region; each of its models has routes of its own."""
 
-    fetches_secrets = True
-
     def __init__(
         self,
         config: ProviderConfig,

@@ -101,8 +101,6 @@ class Settings(ServiceSettings, frozen=True, kw_only=True):
 class Google(Identified):
     """An address of Google's; each of its models has routes of its own."""
 
-    fetches_secrets = True
-
     def __init__(
         self,
         config: ProviderConfig,

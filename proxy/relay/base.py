@@ -26,7 +26,6 @@ from proxy.transport import Connection, Inflater, ResponseHead, TransportError
 LINGER_SECONDS = 0.2  # how long an upstream may take to end its body after its end mark
 MAX_ERROR_BYTES = 64 * 1024  # an error page is read this far, to learn what it says
 
-_SETTING = {clock: f"{clock}_seconds" for clock in Clock}
 _BAD_HTTP = ("framing", "too_large")
 _HIDDEN = "***"
 _TELLING_CHARS = 4  # of a secret; fewer could be the end of any word
@@ -45,7 +44,8 @@ class Plan(msgspec.Struct, frozen=True):
     limits: Limits
     keep_alive: KeepAliveRules
     headers: bytes = b""  # of the answer, beside those of every answer
-    hidden: tuple[str, ...] = ()  # secrets the upstream is sent, and likes to quote in errors
+    # Secrets the upstream is sent, and likes to quote in errors: all that are known when asked.
+    hidden: Callable[[], tuple[str, ...]] = tuple
 
 
 class Ending(msgspec.Struct, frozen=True):
@@ -109,7 +109,7 @@ class Relay(ABC):
             return
         self._connection = connection
         self._sent_at = self.account.sent_at = monotonic()
-        self._await(Clock.HEADERS, self._sent_at)
+        self._await(Clock.HEADERS, self._sent_at, self.plan.timeouts.headers_seconds)
 
     async def run(self) -> Ending:
         """Wait for the ending; let a client that reads slowly catch up meanwhile."""
@@ -129,7 +129,7 @@ class Relay(ABC):
         """End with this fault; after the first byte the client is told in band."""
         if self.ending is not None:
             return
-        fault = without(fault, self.plan.hidden)
+        fault = without(fault, self.plan.hidden())
         self._drop_connection()
         if self.reply.started and not self.reply.ended:
             self.reply.end(self.plan.client.error_frame(fault, status_of(fault)))
@@ -145,17 +145,13 @@ class Relay(ABC):
             elif now >= self._clock_at:
                 self._expire(self._clock)
 
-    def _await(self, clock: Clock, since: float) -> None:
-        """Start one of the clocks."""
+    def _await(self, clock: Clock, since: float, seconds: float) -> None:
+        """Start one of the clocks, with this limit."""
         self._clock = clock
-        self._clock_at = since + self._seconds(clock)
-
-    def _seconds(self, clock: Clock) -> float:
-        seconds: float = getattr(self.plan.timeouts, _SETTING[clock])
-        return seconds
+        self._clock_at = since + seconds
 
     def _expire(self, clock: Clock) -> None:
-        self.fail(timeout_fault(clock, self._seconds(clock)))
+        self.fail(timeout_fault(clock, getattr(self.plan.timeouts, f"{clock}_seconds")))
 
     # -- the transport's side
 
@@ -285,7 +281,7 @@ class Relay(ABC):
             return
         self._braked = False
         if self._connection is not None and self.ending is None:
-            self._await(Clock.IDLE, monotonic())
+            self._await(Clock.IDLE, monotonic(), self.plan.timeouts.idle_seconds)
             self._connection.resume_reading()
 
     def _drop_connection(self) -> None:

@@ -99,7 +99,7 @@ class StreamRelay(Relay):
         if (cached := cached_in(head)) is not None:
             self._decoder = CachedDecoder(self._decoder, cached)
         now = monotonic()
-        self._await(Clock.FIRST_TOKEN, now)
+        self._await(Clock.FIRST_TOKEN, now, self.plan.timeouts.first_token_seconds)
         self._hold_until = now + HOLD_SECONDS
 
     def take(self, data: bytes) -> None:

@@ -33,7 +33,7 @@ class WholeRelay(Relay):
     def accept(self, head: ResponseHead) -> None:
         """A good head."""
         self.reply_headers += passed_on(head)
-        self._await(Clock.FIRST_TOKEN, monotonic())
+        self._await(Clock.FIRST_TOKEN, monotonic(), self.plan.timeouts.first_token_seconds)
 
     def take(self, data: bytes) -> None:
         """Another piece of the body."""
