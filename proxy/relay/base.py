@@ -63,6 +63,13 @@ class Relay(ABC):
     `run`. Subclasses say what a good head and its body mean.
     """
 
+    # Without slots a stream would keep a dictionary of 1.5 kB: it has more than thirty attributes.
+    __slots__ = (
+        *("_braked", "_clock", "_clock_at", "_connection", "_error_body", "_failed", "_head"),
+        *("_inflater", "_on_answer", "_sent_at", "_total_at", "_wake", "account", "ending"),
+        *("error_headers", "plan", "reply", "reply_headers"),
+    )
+
     def __init__(
         self, plan: Plan, reply: Reply, account: Account, on_answer: Callable[[], None]
     ) -> None:

@@ -37,6 +37,12 @@ GLANCE_AFTER = 8  # tokens; learning what they look like costs as much as decodi
 class StreamRelay(Relay):
     """Decodes each read, writes what it means to the client, one write per read."""
 
+    __slots__ = (
+        *("_contents", "_decoder", "_glance", "_held", "_held_bytes", "_hold_until"),
+        *("_idle_seconds", "_silence", "_speak_at", "_speaks_early", "_spoke_at", "_verdict"),
+        *("_whole", "_writer"),
+    )
+
     def __init__(
         self, plan: Plan, reply: Reply, account: Account, on_answer: Callable[[], None]
     ) -> None:
@@ -114,7 +120,9 @@ class StreamRelay(Relay):
         if glance is not None and (contents := glance.dull(data)):
             self.account.contents += contents
             self.account.last_token = monotonic()
-            self._pass_on(data)
+            if not self.reply.write(data):  # the answer has begun, and nothing of this ends it
+                self._brake()
+            self._restart_idle_clock()
             return
         try:
             events = self._decoder.feed(data)

@@ -22,6 +22,8 @@ from proxy.transport import ResponseHead
 class WholeRelay(Relay):
     """Collects the body, and sends it as read or translated."""
 
+    __slots__ = ("_pieces", "_size", "_verdict")
+
     def __init__(
         self, plan: Plan, reply: Reply, account: Account, on_answer: Callable[[], None]
     ) -> None:
