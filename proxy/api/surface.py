@@ -19,8 +19,11 @@ from proxy.service import Service
 def exchange(service: Service, dialect: ExactDialect, *, stream: bool | None = None) -> Handler:
     """A handler that asks a model; `stream` None leaves it to the body."""
 
+    usual = Ask(dialect, "", stream, exact=dialect)
+
     def handler(request: web.BaseRequest, ref: str) -> Awaitable[web.StreamResponse]:
-        return Exchange(service, request, Ask(dialect, ref, stream, exact=dialect)).run()
+        ask = Ask(dialect, ref, stream, exact=dialect) if ref else usual
+        return Exchange(service, request, ask).run()
 
     return handler
 
