@@ -276,6 +276,8 @@ class Attempts:
             if relay.ending is None:
                 relay.abandon()  # whatever brought us here, no connection is left behind
             self.error_headers = relay.error_headers
+            if relay.malformed:
+                service.metrics.count_malformed(lease.endpoint.name, relay.malformed)
             ending = relay.ending or Ending(Outcome.CLIENT_GONE)
             if not ending.outcome.is_success:
                 account.wasted += account.contents - before

@@ -19,10 +19,10 @@ import msgspec
 
 from proxy.config.rules import HealthRules
 from proxy.outcome import Verdict
-from proxy.transport import Pool
 from proxy.traffic.breaker import Breaker
 from proxy.traffic.budget import RetryBudget
 from proxy.traffic.line import Line
+from proxy.transport import Pool
 
 _BUSY_SECONDS = 1.0  # an endpoint that said "busy" and not for how long
 

@@ -172,6 +172,8 @@ class Account(msgspec.Struct):
     first_token: float | None = None
     last_token: float | None = None
     contents: int = 0  # events with visible content
+    events_in: int = 0  # of streams, all that the model servers sent
+    events_out: int = 0  # and all that the client was sent
     queue_seconds: float = 0.0  # waiting for room at an endpoint
     connect_seconds: float = 0.0  # waiting for a connection
     sent_at: float | None = None  # when a model server was last asked

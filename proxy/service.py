@@ -77,7 +77,7 @@ class Service:
         self._emptied: asyncio.Event | None = None  # None: nobody waits for the last one
         metrics.watch(
             Sources(
-                in_flight=lambda: self.in_flight,
+                running=lambda: [running.account for running in tuple(self._running)],
                 endpoints=live.states,
                 draining=lambda: self.draining,
                 ready=lambda: not self.draining and not self.registry.unready,

@@ -14,6 +14,10 @@ from parsers.events import Fault, StreamEvent
 Members: TypeAlias = dict[str, msgspec.Raw]
 Amend: TypeAlias = Callable[[Members], None]
 
+# What compatible servers put in the place of an object of counts: nothing is counted then, and
+# no answer fails for it.
+NoCounts: TypeAlias = str | float | bool | list[object] | None
+
 # One event may hold a picture or a whole tool call (fixture openai/chat-huge-event), not more.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
@@ -38,6 +42,10 @@ class Identity(msgspec.Struct, frozen=True, gc=False):
 
 class StreamDecoder(Protocol):
     """The bytes of one upstream answer, as events. After a terminal event it gives no more."""
+
+    @property
+    def frames(self) -> int:
+        """How many of the wire's own events, or lines, it has read."""
 
     @property
     def pending_bytes(self) -> int:

@@ -63,6 +63,7 @@ class AnswerDecoder:
         self._fault: Fault | None = None
         self._events_before_fault = 0
         self._over = False
+        self.frames = 0
 
     @property
     def pending_bytes(self) -> int:
@@ -112,6 +113,7 @@ class AnswerDecoder:
     def _take_all(self, frames: list[SSEEvent]) -> list[StreamEvent]:
         # per token
         events: list[StreamEvent] = []
+        self.frames += len(frames)
         fault = self._fault
         if fault is not None:  # what came after it does not count, however it was cut into reads
             frames = frames[: self._events_before_fault]

@@ -24,6 +24,7 @@ class LineDecoder:
         self._held: list[bytes] = []  # of the line that is not complete
         self._held_bytes = 0
         self._over = False
+        self.frames = 0
 
     odd = False  # no client speaks it
 
@@ -79,6 +80,7 @@ class LineDecoder:
         line = line.strip()
         if not line:
             return False
+        self.frames += 1
         try:
             self._over = self._reader.read(line, "", events)
         except BadPayload:

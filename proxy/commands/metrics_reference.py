@@ -10,7 +10,8 @@ from types import MappingProxyType
 from parsers.events import FaultKind
 from proxy.metrics.collector import FINE_MODELS
 from proxy.metrics.engines import SERIES
-from proxy.metrics.families import SECTIONS, Family
+from proxy.metrics.families import SECTIONS
+from proxy.metrics.family import Family
 from proxy.metrics.tally import (
     DURATION_BOUNDS,
     FIRST_TOKEN_BOUNDS,

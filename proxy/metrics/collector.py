@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import TypeVar
 
 from prometheus_client import CollectorRegistry
@@ -21,14 +22,24 @@ from proxy.metrics import families
 from proxy.metrics.engines import Reading, engine_families
 from proxy.metrics.gauges import Sources, config_gauges, endpoint_gauges, process_gauges
 from proxy.metrics.genai import GenAi
-from proxy.metrics.tally import MAX_MODELS, OTHER, PARTS, Tally
-from proxy.outcome import Account
+from proxy.metrics.tally import MAX_MODELS, OTHER, OVERHEAD_BOUNDS, PARTS, Distribution, Tally
+from proxy.outcome import Account, Outcome
 from proxy.registry import Registry
 from proxy.reload import ReloadStatus
 
 FINE_MODELS = 50  # with more than that, histograms show fewer of their bounds
 
+OVERSIZE = "too_large"  # the kind of malformed answer with an event beyond the limit
+
 _NO_OBJECTIVES = Objectives()
+# Which limit a request ran into, by its fault's kind and origin and the phase that it ended in.
+_LIMITS = MappingProxyType(
+    {
+        (FaultKind.RATE_LIMITED, "client", "resolve"): "daily",
+        (FaultKind.OVERLOADED, "proxy", "admit"): "concurrent",
+        (FaultKind.OVERLOADED, "proxy", "choose"): "queue",
+    }
+)
 
 K = TypeVar("K")
 
@@ -48,7 +59,10 @@ class Metrics(Collector):
         self._faults: defaultdict[tuple[str, str, str], int] = defaultdict(int)
         self._retries: defaultdict[str, int] = defaultdict(int)
         self._fallbacks: defaultdict[tuple[str, str, str], int] = defaultdict(int)
-        self._limited: defaultdict[str, int] = defaultdict(int)
+        self._limited: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._malformed: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self._overhead = Distribution(OVERHEAD_BOUNDS)
+        self._events = [0, 0]  # in, out
         self._dropped: defaultdict[tuple[str, str], int] = defaultdict(int)
         self._reloads: defaultdict[str, int] = defaultdict(int)
         self._status: ReloadStatus | None = None
@@ -93,16 +107,27 @@ class Metrics(Collector):
         """Count a request that another model is asked in the place of this one."""
         self._fallbacks[self._bounded(model), self._bounded(other), cause] += 1
 
+    def count_malformed(self, endpoint: str, kind: str) -> None:
+        """Count an answer that was not as it should be."""
+        key = (endpoint, kind)
+        known = key in self._malformed or len(self._malformed) < MAX_MODELS
+        self._malformed[key if known else (OTHER, kind)] += 1
+
     def count(self, account: Account) -> None:
         """Count a request that has ended; called once for each."""
-        (self._tallies.get(account.model) or self._begun(account.model)).add(account)
+        tally = self._tallies.get(account.model) or self._begun(account.model)
+        self._overhead.observe(tally.add(account))
+        if account.events_out:
+            self._events[0] += account.events_in
+            self._events[1] += account.events_out
         for name in account.dropped:
             self._dropped[account.dialect, name] += 1
         fault = account.fault
         if fault is not None:
             self._faults[fault.kind, fault.origin, account.phase] += 1
-            if fault.kind is FaultKind.RATE_LIMITED and fault.origin == "client":
-                self._limited[self._known_client(account.client)] += 1
+            limit = _LIMITS.get((fault.kind, fault.origin, account.phase))
+            if limit is not None and account.outcome is not Outcome.DRAINED:
+                self._limited[limit, self._known_client(account.client)] += 1
         if self._gen_ai is not None:
             self._gen_ai.add(self._bounded(account.model), account)
 
@@ -120,11 +145,14 @@ class Metrics(Collector):
 
     def _known_client(self, client: str) -> str:
         """Its name, which is of the configuration; files that come and go could have too many."""
-        return client if client in self._limited or len(self._limited) < MAX_MODELS else OTHER
+        known = len(self._limited) < MAX_MODELS or any(c == client for _, c in self._limited)
+        return client if known else OTHER
 
     def collect(self) -> Iterator[Metric]:
         """The families, as of now; runs in a thread, so it reads copies."""
         yield from self._of_requests(list(self._tallies.items()))
+        yield families.OVERHEAD.over([((), self._overhead)])
+        yield families.EVENTS.of(zip((("in",), ("out",)), tuple(self._events), strict=True))
         yield from self._of_faults()
         yield from process_gauges(self._sources)
         yield families.CONFIG_RELOADS.of([((result,), n) for result, n in _copy(self._reloads)])
@@ -169,8 +197,11 @@ class Metrics(Collector):
         yield families.FAULTS.of(list(self._faults.items()))
         yield families.RETRIES.of(((model,), n) for model, n in _copy(self._retries))
         yield families.FALLBACKS.of(list(self._fallbacks.items()))
-        yield families.LIMITED.of(((client,), n) for client, n in _copy(self._limited))
+        yield families.LIMITED.of(list(self._limited.items()))
         yield families.DROPPED_FIELDS.of(list(self._dropped.items()))
+        malformed = list(self._malformed.items())
+        yield families.MALFORMED.of(malformed)
+        yield families.OVERSIZE.at(sum(n for (_, kind), n in malformed if kind == OVERSIZE))
 
 
 def _copy(counts: dict[K, int]) -> list[tuple[K, int]]:

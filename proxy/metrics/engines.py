@@ -16,7 +16,8 @@ from types import MappingProxyType
 import msgspec
 from prometheus_client.core import Metric
 
-from proxy.metrics.families import Family, engine_family
+from proxy.metrics.families import engine_family
+from proxy.metrics.family import Family
 
 MAX_PAGE_BYTES = 1024 * 1024  # vLLM's page with all its histograms has a tenth of that
 

@@ -2,68 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Literal, Protocol, TypeAlias
+from typing import Literal
 
-import msgspec
-from prometheus_client.core import (
-    CounterMetricFamily,
-    GaugeMetricFamily,
-    HistogramMetricFamily,
-    Metric,
-)
-from prometheus_client.samples import Exemplar
-
-# What stands at a bound of a histogram: the bound, how many values were at most that, an example.
-Bucket: TypeAlias = tuple[str, float] | tuple[str, float, Exemplar]
-
-
-class Spread(Protocol):
-    """What a histogram is made of."""
-
-    @property
-    def total(self) -> float:
-        """The sum of all values."""
-
-    def buckets(self, *, coarse: bool) -> list[Bucket]:
-        """Each bound, in order; fewer of them if `coarse`."""
-
-
-class Family(msgspec.Struct, frozen=True):
-    """A name, and what its series have in common; a counter's ends in `_total` on the page."""
-
-    name: str
-    kind: Literal["counter", "gauge", "histogram"]
-    text: str
-    labels: tuple[str, ...] = ()
-
-    @property
-    def shown(self) -> str:
-        """Its name on the page and in queries."""
-        return f"{self.name}_total" if self.kind == "counter" else self.name
-
-    def of(self, values: Iterable[tuple[Sequence[str], float]]) -> Metric:
-        """The family with these values, by their labels."""
-        kind = CounterMetricFamily if self.kind == "counter" else GaugeMetricFamily
-        family = kind(self.name, self.text, labels=self.labels)
-        for key, value in values:
-            family.add_metric(key, value)
-        return family
-
-    def at(self, value: float) -> Metric:
-        """The family with its one value."""
-        return self.of([((), value)])
-
-    def over(
-        self, values: Iterable[tuple[Sequence[str], Spread]], *, coarse: bool = False
-    ) -> Metric:
-        """The histograms with these values, by their labels."""
-        family = HistogramMetricFamily(self.name, self.text, labels=self.labels)
-        for key, spread in values:
-            family.add_metric(key, spread.buckets(coarse=coarse), spread.total)
-        return family
-
+from proxy.metrics.family import Family
 
 # -- requests
 
@@ -126,8 +69,25 @@ FAULTS = Family(
 LIMITED = Family(
     "penstock_limit_rejections",
     "counter",
-    "Requests of a client that had made as many as it may in a day.",
-    ("client",),
+    "Requests refused by a limit: of a user's day, of a wait for room, of all at once.",
+    ("limit", "client"),
+)
+OVERHEAD = Family(
+    "penstock_overhead_seconds",
+    "histogram",
+    "The part of a request's time that neither a model server nor a client took.",
+)
+STREAMS_ACTIVE = Family(
+    "penstock_streams_active",
+    "gauge",
+    "Streams that have begun for their client and have not ended.",
+    ("model", "endpoint"),
+)
+EVENTS = Family(
+    "penstock_sse_events",
+    "counter",
+    "Events of streams: in from model servers, out to clients.",
+    ("direction",),
 )
 DROPPED_FIELDS = Family(
     "penstock_dropped_fields",
@@ -182,6 +142,22 @@ ENDPOINT_LIMIT = Family(
 )
 QUEUE_LENGTH = Family(
     "penstock_queue_length", "gauge", "Requests that wait for room at a provider.", ("provider",)
+)
+QUEUE_DEPTH = Family(
+    "penstock_queue_depth",
+    "gauge",
+    "The same by model and class, the priority of the client; no series where nobody waits.",
+    ("model", "class"),
+)
+MALFORMED = Family(
+    "penstock_sse_malformed",
+    "counter",
+    "Answers as streams that were not as they should be (format, truncated, too_large), or that"
+    " were mended for their clients (mended).",
+    ("endpoint", "kind"),
+)
+OVERSIZE = Family(
+    "penstock_sse_oversize", "counter", "Events of model servers beyond `limits.maxEventBytes`."
 )
 
 # -- penstock itself
@@ -268,6 +244,19 @@ GEN_AI_PER_TOKEN = Family(
     _GEN_AI,
 )
 
+GEN_AI_FIRST_CHUNK = Family(
+    "gen_ai_client_operation_time_to_first_chunk_seconds",
+    "histogram",
+    "Of streams, to the first event with content.",
+    _GEN_AI,
+)
+GEN_AI_PER_CHUNK = Family(
+    "gen_ai_client_operation_time_per_output_chunk_seconds",
+    "histogram",
+    "Of streams, once for each event with content after the first: the mean of its stream.",
+    _GEN_AI,
+)
+
 # -- what model servers say of themselves, if `metrics.engineSeconds` is given
 
 _ENGINE = ("model", "endpoint")
@@ -283,11 +272,11 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = MappingProxyType(
     {
         "Requests": (
             *(STARTED, REQUESTS, IN_FLIGHT, DURATION, FIRST_TOKEN, INTER_TOKEN, QUEUE, TIME),
-            *(TOKENS, WASTED, FAULTS, LIMITED, DROPPED_FIELDS),
+            *(OVERHEAD, TOKENS, WASTED, FAULTS, LIMITED, DROPPED_FIELDS, STREAMS_ACTIVE, EVENTS),
         ),
         "Model servers": (
             *(ATTEMPTS, RETRIES, FALLBACKS, ENDPOINT_IN_FLIGHT, ENDPOINT_UP, ENDPOINT_CIRCUIT),
-            *(ENDPOINT_LIMIT, QUEUE_LENGTH),
+            *(ENDPOINT_LIMIT, QUEUE_LENGTH, QUEUE_DEPTH, MALFORMED, OVERSIZE),
         ),
         "penstock itself": (
             *(CONFIG_RELOADS, CONFIG_GENERATION, CONFIG_OK, CONFIG_TIME, CONFIG_HASH),
@@ -295,7 +284,7 @@ SECTIONS: Mapping[str, tuple[Family, ...]] = MappingProxyType(
         ),
         "OpenTelemetry's names": (
             *(GEN_AI_TOKENS, GEN_AI_OPERATION, GEN_AI_DURATION, GEN_AI_FIRST_TOKEN),
-            GEN_AI_PER_TOKEN,
+            *(GEN_AI_PER_TOKEN, GEN_AI_FIRST_CHUNK, GEN_AI_PER_CHUNK),
         ),
     }
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from time import monotonic
 from types import MappingProxyType
 
@@ -12,16 +13,18 @@ from prometheus_client.core import Metric
 from proxy import __version__
 from proxy.endpoints import EndpointState, Health
 from proxy.metrics import families
+from proxy.outcome import Account
 from proxy.reload import ReloadStatus
 from proxy.traffic.breaker import Circuit
 
+_BEGUN = 200  # what the client of a stream was told when it began
 _CIRCUITS = MappingProxyType({Circuit.CLOSED: 0, Circuit.HALF_OPEN: 1, Circuit.OPEN: 2})
 
 
 class Sources(msgspec.Struct, frozen=True):
     """Where the state is; asked in another thread than the one that changes it."""
 
-    in_flight: Callable[[], int] = int
+    running: Callable[[], Sequence[Account]] = tuple
     endpoints: Callable[[], Iterable[EndpointState]] = tuple
     draining: Callable[[], bool] = bool
     ready: Callable[[], bool] = bool
@@ -32,7 +35,9 @@ class Sources(msgspec.Struct, frozen=True):
 
 def process_gauges(sources: Sources) -> Iterator[Metric]:
     """How the process is."""
-    yield families.IN_FLIGHT.at(sources.in_flight())
+    running = sources.running()
+    yield families.IN_FLIGHT.at(len(running))
+    yield families.STREAMS_ACTIVE.of(_streams(running).items())
     yield families.READY.at(sources.ready())
     yield families.DRAINING.at(sources.draining())
     yield families.LOOP_LAG.at(sources.lag_seconds())
@@ -40,6 +45,14 @@ def process_gauges(sources: Sources) -> Iterator[Metric]:
     captures = sources.captures()
     yield families.CAPTURES.of([((result,), count) for result, count in captures.items()])
     yield families.BUILD.of([((__version__,), 1)])
+
+
+def _streams(running: Iterable[Account]) -> Mapping[tuple[str, str], int]:
+    return Counter(
+        (account.model, account.endpoint)
+        for account in running
+        if account.stream and account.status == _BEGUN
+    )
 
 
 def config_gauges(status: ReloadStatus, warnings: int) -> Iterator[Metric]:
@@ -58,6 +71,7 @@ def endpoint_gauges(states: Iterable[EndpointState]) -> Iterator[Metric]:
     circuits: dict[tuple[str, str], float] = {}
     limits: dict[tuple[str, str], float] = {}
     waiting: dict[tuple[str], float] = {}
+    depths: dict[tuple[str, str], float] = {}
     now = monotonic()
     for state in states:
         key = (state.provider, state.endpoint_name)
@@ -67,9 +81,13 @@ def endpoint_gauges(states: Iterable[EndpointState]) -> Iterator[Metric]:
         circuits[key] = max(circuits.get(key, 0), _CIRCUITS[state.breaker.circuit(now)])
         if state.told_limit is not None:
             limits[key] = limits.get(key, 0) + state.told_limit
-        waiting[state.provider,] = len(state.line)
+        if (state.provider,) not in waiting:
+            waiting[state.provider,] = len(state.line)
+            for priority, model in state.line.waiting():
+                depths[model, str(priority)] = depths.get((model, str(priority)), 0) + 1
     yield families.ENDPOINT_IN_FLIGHT.of(held.items())
     yield families.ENDPOINT_UP.of(up.items())
     yield families.ENDPOINT_CIRCUIT.of(circuits.items())
     yield families.ENDPOINT_LIMIT.of(limits.items())
     yield families.QUEUE_LENGTH.of(waiting.items())
+    yield families.QUEUE_DEPTH.of(depths.items())

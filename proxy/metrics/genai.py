@@ -46,12 +46,17 @@ _PROVIDERS = MappingProxyType(
 class Usage:
     """What the requests for one model, in one dialect, added up to."""
 
-    __slots__ = ("durations", "first_token", "inputs", "outputs", "per_token")
+    __slots__ = (
+        *("durations", "first_chunk", "first_token", "inputs", "outputs", "per_chunk"),
+        "per_token",
+    )
 
     def __init__(self) -> None:
         self.durations: dict[str, Distribution] = {}  # by what went wrong; empty for nothing
         self.first_token = Distribution(FIRST_TOKEN_BOUNDS)
         self.per_token = Distribution(PER_TOKEN_BOUNDS)
+        self.first_chunk = Distribution(SECONDS_BOUNDS)
+        self.per_chunk = Distribution(SECONDS_BOUNDS)
         self.inputs = Distribution(TOKEN_BOUNDS)
         self.outputs = Distribution(TOKEN_BOUNDS)
 
@@ -65,12 +70,20 @@ class Usage:
         if account.usage is not None:
             self.inputs.observe(account.usage.prompt)
             self.outputs.observe(account.usage.completion)
-        first, last = account.first_token, account.last_token
-        if error or not account.stream or first is None or last is None:
-            return
-        self.first_token.observe(first - account.started, account.trace_id)
-        if account.contents > 1:
-            self.per_token.observe((last - first) / (account.contents - 1))
+        if account.stream and account.first_token is not None:
+            self._add_stream(account, account.first_token, well=not error)
+
+    def _add_stream(self, account: Account, first: float, *, well: bool) -> None:
+        """The client's view is of every stream; the server's of those that ended well."""
+        last, more = account.last_token or first, account.contents - 1
+        self.first_chunk.observe(first - account.started, account.trace_id)
+        if well:
+            self.first_token.observe(first - account.started, account.trace_id)
+        if more > 0:
+            between = (last - first) / more
+            self.per_chunk.observe(between, times=more)
+            if well:
+                self.per_token.observe(between)
 
 
 class GenAi:
@@ -110,6 +123,10 @@ class GenAi:
         yield families.GEN_AI_DURATION.over(durations, coarse=coarse)
         yield families.GEN_AI_FIRST_TOKEN.over(firsts, coarse=coarse)
         yield families.GEN_AI_PER_TOKEN.over(betweens, coarse=coarse)
+        chunks = [(key, usage.first_chunk) for key, usage in found]
+        yield families.GEN_AI_FIRST_CHUNK.over(chunks, coarse=coarse)
+        chunks = [(key, usage.per_chunk) for key, usage in found]
+        yield families.GEN_AI_PER_CHUNK.over(chunks, coarse=coarse)
 
 
 def _provider(kind: str) -> str:

@@ -15,13 +15,14 @@ from math import inf
 from prometheus_client.samples import Exemplar
 
 from proxy.config.schema.traffic import Objectives
-from proxy.metrics.families import Bucket
+from proxy.metrics.family import Bucket
 from proxy.outcome import Account, Outcome
 
 # From a cache hit to a reasoning model behind a long queue.
 DURATION_BOUNDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 640, 1280)
 FIRST_TOKEN_BOUNDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 10, 20, 40, 80, 160)
 INTER_TOKEN_BOUNDS = (0.005, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 2.5)
+OVERHEAD_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5)
 QUEUE_BOUNDS = (0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 PARTS = ("queue", "connect", "prefill", "decode", "slow_reader", "rest", "loop_lag")
@@ -48,11 +49,11 @@ class Distribution:
         self.counts = [0] * (len(self._bounds) + 1)
         self.total = 0.0
 
-    def observe(self, value: float, trace_id: str = "") -> None:
-        """Add one value; `trace_id` is of a trace that somebody keeps, if there is one."""
+    def observe(self, value: float, trace_id: str = "", times: int = 1) -> None:
+        """Add a value; `trace_id` is of a trace that somebody keeps, if there is one."""
         index = bisect_left(self._bounds, value)
-        self.counts[index] += 1
-        self.total += value
+        self.counts[index] += times
+        self.total += value * times
         if trace_id:
             now = datetime.now(UTC).timestamp()
             self._examples[index] = Exemplar({"trace_id": trace_id}, value, now)
@@ -100,12 +101,12 @@ class Tally:
         if self.inter_token.objective != objectives.inter_token_seconds:
             self.inter_token = Distribution(INTER_TOKEN_BOUNDS, objectives.inter_token_seconds)
 
-    def add(self, account: Account) -> None:
-        """Add a request that has ended."""
+    def add(self, account: Account) -> float:
+        """Add a request that has ended; gives the part of its time that was our own."""
         self.outcomes[account.dialect, account.outcome or Outcome.INTERNAL_ERROR] += 1
         seconds = account.ended - account.started
         self.durations.observe(seconds, account.trace_id)
-        self._add_time(account, seconds)
+        rest = self._add_time(account, seconds)
         if account.wasted:
             gone = account.outcome is Outcome.CLIENT_GONE
             self.wasted["client_gone" if gone else "failed"] += account.wasted
@@ -113,6 +114,7 @@ class Tally:
             self._add_stream(account)
         if account.usage is not None:
             self._add_usage(account)
+        return rest
 
     def add_attempt(self, endpoint: str, verdict: str) -> None:
         """Add a call to a model server."""
@@ -121,24 +123,24 @@ class Tally:
             key = (OTHER, verdict)
         self.attempts[key] += 1
 
-    def _add_time(self, account: Account, whole: float) -> None:
+    def _add_time(self, account: Account, whole: float) -> float:
         seconds, queue = self.seconds, account.queue_seconds
         connect, reader = account.connect_seconds, account.reader_seconds
         prefill, decode = _spent(account)
-        rest = whole - queue - connect - prefill - decode - reader
+        rest = max(whole - queue - connect - prefill - decode - reader, 0.0)
         seconds[1] += connect
         seconds[2] += prefill
         seconds[3] += decode
         seconds[6] += account.lag_seconds
         if reader:
             seconds[4] += reader
-        if rest > 0:
-            seconds[5] += rest
+        seconds[5] += rest
         if queue:
             seconds[0] += queue
             if self.queue is None:
                 self.queue = Distribution(QUEUE_BOUNDS)
             self.queue.observe(queue)
+        return rest
 
     def _add_stream(self, account: Account) -> None:
         first, last = account.first_token, account.last_token

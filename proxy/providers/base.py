@@ -126,7 +126,7 @@ class Provider:
         return self._exact.get(client.name) or self._default.get(client.operation)
 
     def secrets_for(self, endpoint: Endpoint) -> tuple[str, ...]:
-        """What calls to this endpoint carry and error texts must not quote, as far as it is known."""
+        """What calls to this endpoint carry, as far as is known; error texts must not quote it."""
         return self._secrets[endpoint.url]
 
     def check_head(self, endpoint: Endpoint, path: str) -> bytes:

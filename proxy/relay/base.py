@@ -67,7 +67,7 @@ class Relay(ABC):
     __slots__ = (
         *("_braked", "_clock", "_clock_at", "_connection", "_error_body", "_failed", "_head"),
         *("_inflater", "_on_answer", "_sent_at", "_total_at", "_wake", "account", "ending"),
-        *("error_headers", "plan", "reply", "reply_headers"),
+        *("error_headers", "malformed", "plan", "reply", "reply_headers"),
     )
 
     def __init__(
@@ -82,6 +82,7 @@ class Relay(ABC):
             plan.headers,
         )
         self.error_headers = b""  # what the upstream said of its limits, beside a refusal
+        self.malformed = ""  # in what way the answer was not as it should be
         self._connection: Connection | None = None
         self._inflater: Inflater | None = None
         self._head: ResponseHead | None = None
@@ -140,6 +141,7 @@ class Relay(ABC):
         self._drop_connection()
         if self.reply.started and not self.reply.ended:
             self.reply.end(self.plan.client.error_frame(fault, status_of(fault)))
+            self.account.events_out += 1
         self._finish(Ending(outcome_of_fault(fault), fault))
 
     # -- the sweep's side

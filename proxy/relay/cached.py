@@ -46,6 +46,11 @@ class CachedDecoder:
         return self._decoder.pending_bytes
 
     @property
+    def frames(self) -> int:
+        """As of the decoder itself."""
+        return self._decoder.frames
+
+    @property
     def odd(self) -> bool:
         """As of the decoder itself."""
         return self._decoder.odd

@@ -31,6 +31,7 @@ from proxy.transport import ResponseHead
 
 HOLD_SECONDS = 10.0  # how long a streamed answer's head may wait for its first event
 HOLD_BYTES = 1024 * 1024  # and how much of comments and role chunks may wait with it
+_DEFECTS = {FaultKind.PROTOCOL: "format", FaultKind.TRUNCATED: "truncated"}
 GLANCE_AFTER = 8  # tokens; learning what they look like costs as much as decoding five
 
 
@@ -119,6 +120,7 @@ class StreamRelay(Relay):
         glance = self._glance if self._contents > GLANCE_AFTER else None
         if glance is not None and (contents := glance.dull(data)):
             self.account.contents += contents
+            self.account.events_in += contents
             self.account.last_token = monotonic()
             if not self.reply.write(data):  # the answer has begun, and nothing of this ends it
                 self._brake()
@@ -127,7 +129,8 @@ class StreamRelay(Relay):
         try:
             events = self._decoder.feed(data)
         except ParseError as error:
-            if isinstance(error, FrameTooLarge) and error.events:
+            if isinstance(error, FrameTooLarge):
+                self.malformed = "too_large"
                 self._take_before(error, data)
             self.fail(upstream_fault(FaultKind.PROTOCOL, str(error)))
             return
@@ -155,6 +158,8 @@ class StreamRelay(Relay):
 
     def _take_before(self, error: FrameTooLarge, data: bytes) -> None:
         """Pass on what the same read completed before what is too large."""
+        if not error.events:
+            return
         events = cast(Sequence[StreamEvent], error.events)
         self._verdict.read(events)
         self._pass_on(self._writer.render_before(data, events))
@@ -225,6 +230,16 @@ class StreamRelay(Relay):
             self._drop_connection()
             self._finish(Ending(self._verdict.outcome))
 
+    def _finish(self, ending: Ending) -> None:
+        """End, once; say what there was to read and how it was."""
+        if self.ending is None:
+            account = self.account
+            account.events_in += self._decoder.frames
+            account.events_out += self._writer.frames(account.events_in)
+            if not self.malformed:
+                self.malformed = _defect(ending.fault) or ("mended" if self._decoder.odd else "")
+        super()._finish(ending)
+
     def _named_plan(self) -> Plan:
         """The plan with a name for the answer; on the exact path that is the upstream's to give."""
         account, now = self.account, datetime.now(UTC)
@@ -241,3 +256,7 @@ class StreamRelay(Relay):
         if self._whole is not None:
             return self.plan.route.dialect.decode_body(bytes(self._whole))
         return self._decoder.close()
+
+
+def _defect(fault: Fault | None) -> str:
+    return "" if fault is None else _DEFECTS.get(fault.kind, "")

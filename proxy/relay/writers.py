@@ -15,6 +15,9 @@ from proxy.relay.base import Plan
 class Writer(Protocol):
     """Makes the bytes for the client."""
 
+    def frames(self, read: int) -> int:
+        """How many events it made of so many that were read."""
+
     def render(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
         """For one read and the events it completed."""
 
@@ -39,11 +42,18 @@ class TranslatingWriter:
         self._encode = plan.client.stream_encoder(
             plan.identity, include_usage=plan.include_usage
         ).encode
+        self._frames = 0
+
+    def frames(self, read: int) -> int:  # noqa: ARG002
+        """As many as there are blank lines in what it gave: all our encoders write LF."""
+        return self._frames
 
     def render(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:  # noqa: ARG002
         """The events, without a failure, which the relay tells."""
         # per token
-        return b"".join([self._encode(e) for e in events if type(e) is not Failed])
+        out = b"".join([self._encode(e) for e in events if type(e) is not Failed])
+        self._frames += out.count(b"\n\n")
+        return out
 
     def render_before(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
         """As `render`."""
@@ -71,6 +81,11 @@ class ExactWriter:
         self._max_event_bytes = plan.limits.max_event_bytes
         self._drops_usage = not plan.include_usage
         self._tail: list[bytes] = []
+        self._left_out = 0
+
+    def frames(self, read: int) -> int:
+        """All but the few that are left out."""
+        return read - self._left_out
 
     def render(self, data: bytes, events: Sequence[StreamEvent]) -> bytes:
         """The frames that this read completed."""
@@ -80,7 +95,7 @@ class ExactWriter:
             out = self._client.mended(out)
         for event in events:
             if type(event) is Usage and self._drops_usage:
-                out = self._client.without_usage(out)
+                out = self._without_usage(out)
             elif type(event) is Failed:
                 return self._before_failure(out)
         return out
@@ -102,7 +117,14 @@ class ExactWriter:
         if self._decoder.odd:
             whole = self._client.mended(whole)
         told_usage = any(type(event) is Usage for event in events)
-        return self._client.without_usage(whole) if told_usage and self._drops_usage else whole
+        return self._without_usage(whole) if told_usage and self._drops_usage else whole
+
+    def _without_usage(self, out: bytes) -> bytes:
+        # per token
+        rest = self._client.without_usage(out)
+        if len(rest) != len(out):
+            self._left_out += len(frames(out)) - len(frames(rest))
+        return rest
 
     def _cut(self, data: bytes) -> bytes:
         """Whole frames now, the rest when it is whole."""
@@ -132,9 +154,10 @@ class ExactWriter:
     def _before_failure(self, out: bytes) -> bytes:
         """The frames before the one that tells of a failure."""
         probe = self._upstream.stream_decoder()
-        good = []
-        for frame in frames(out):
+        good, whole = [], frames(out)
+        for frame in whole:
             if any(type(event) is Failed for event in probe.feed(frame)):
                 break
             good.append(frame)
+        self._left_out += len(whole) - len(good)
         return b"".join(good)

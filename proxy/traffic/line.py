@@ -104,6 +104,15 @@ class Line(Generic[L]):
             while any(self._serve(priority) for priority in sorted(self._queues, reverse=True)):
                 pass
 
+    def waiting(self) -> list[tuple[int, str]]:
+        """Priority and model of each that waits; may be asked in any thread."""
+        groups = [
+            (priority, model, len(waiters))
+            for priority, groups in list(self._queues.items())
+            for (_, model), waiters in list(groups.items())
+        ]
+        return [(priority, model) for priority, model, count in groups for _ in range(count)]
+
     def retry_after(self) -> float:
         """In how many seconds the line will have moved up, should it go on as it went."""
         return min(max(1.0, self._pace * self._length), _MAX_RETRY_AFTER)

@@ -190,6 +190,7 @@ async def test_labels_come_from_the_configuration_and_from_closed_lists() -> Non
     assert everything.pop("result") <= results
     assert everything.pop("reason") <= {"client_gone", "failed"}
     assert everything.pop("part") <= set(PARTS)
+    assert everything.pop("direction") == {"in", "out"}
     assert set(everything) == {"kind", "source", "version"}
 
 

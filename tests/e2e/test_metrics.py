@@ -210,6 +210,8 @@ async def test_opentelemetrys_names_are_shown_if_asked_for() -> None:
     assert of("client_operation_duration_seconds", error_type="") == 1
     assert of("server_time_to_first_token_seconds") == 1
     assert of("server_time_per_output_token_seconds") == 1
+    assert of("client_operation_time_to_first_chunk_seconds") == 2
+    assert of("client_operation_time_per_output_chunk_seconds") > 1
     assert of("client_token_usage", gen_ai_token_type="output") == 1
     assert 'gen_ai_operation_name="text_completion"' in page
     assert bounds(page, "gen_ai_client_token_usage") >= {"1.0", "4.0", "67108864.0"}
@@ -390,4 +392,4 @@ async def test_requests_beyond_a_clients_day_are_counted_by_client() -> None:
         page = await proxy.metrics()
 
     assert statuses == [200, 429, 429]
-    assert value_of(page, "penstock_limit_rejections_total", client="batch") == 2
+    assert value_of(page, "penstock_limit_rejections_total", limit="daily", client="batch") == 2

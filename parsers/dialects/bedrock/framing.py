@@ -32,6 +32,7 @@ class MessageDecoder:
         self._marked = marked
         self._messages = EventStreamDecoder(max_message_bytes=max_event_bytes)
         self._over = False
+        self.frames = 0
 
     odd = False  # no client speaks it
 
@@ -69,6 +70,7 @@ class MessageDecoder:
     def _take_all(self, messages: list[Message]) -> list[StreamEvent]:
         # per token
         events: list[StreamEvent] = []
+        self.frames += len(messages)
         for message in messages:
             if self._take(message, events):
                 self._over = True

@@ -162,6 +162,11 @@ class GeminiDecoder:
     odd = False  # no client speaks it
 
     @property
+    def frames(self) -> int:
+        """How many events it has read."""
+        return self._answer.frames
+
+    @property
     def pending_bytes(self) -> int:
         """How many of the bytes fed last belong to an event that is not complete."""
         return self._answer.pending_bytes
