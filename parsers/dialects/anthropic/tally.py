@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parsers.dialects.anthropic.wire import Counts
+from parsers.dialects.anthropic.wire import Counts, OutputDetails
 from parsers.events import MAX_COUNT, Usage
 
 
@@ -20,16 +20,16 @@ class Tally:
         self._written: int | None = None
         self._thinking: int | None = None
 
-    def add(self, counts: Counts | None) -> Usage | None:
+    def add(self, counts: object) -> Usage | None:
         """The counts now; None where nothing is known yet, or nothing was told."""
-        if counts is None:
+        if not isinstance(counts, Counts):
             return None
         self._input = _newer(counts.input_tokens, self._input)
         self._output = _newer(counts.output_tokens, self._output)
         self._read = _newer(counts.cache_read_input_tokens, self._read)
         self._written = _newer(counts.cache_creation_input_tokens, self._written)
         details = counts.output_tokens_details
-        if details is not None:
+        if isinstance(details, OutputDetails):
             self._thinking = _newer(details.thinking_tokens, self._thinking)
         if self._input is None and self._output is None:
             return None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import msgspec
 
+from parsers.dialects.base import NoCounts
+
 ABSENT = msgspec.Raw(b"")
 
 
@@ -49,7 +51,7 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
     output_tokens: object = None
     cache_creation_input_tokens: object = None
     cache_read_input_tokens: object = None
-    output_tokens_details: OutputDetails | None = None
+    output_tokens_details: OutputDetails | NoCounts = None
 
 
 class Head(msgspec.Struct, frozen=True, gc=False):
@@ -57,7 +59,7 @@ class Head(msgspec.Struct, frozen=True, gc=False):
 
     id: object = None
     model: object = None
-    usage: Counts | None = None
+    usage: Counts | NoCounts = None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False):
@@ -68,7 +70,7 @@ class Event(msgspec.Struct, frozen=True, gc=False):
     delta: Delta | None = None
     content_block: Block | None = None
     message: Head | None = None
-    usage: Counts | None = None
+    usage: Counts | NoCounts = None
     error: object = None
 
 
@@ -99,7 +101,7 @@ class BareBody(msgspec.Struct, frozen=True, gc=False):
     content: list[BareBlock] | None = None
     stop_reason: object = None
     stop_sequence: object = None
-    usage: Counts | None = None
+    usage: Counts | NoCounts = None
     error: object = None
 
 

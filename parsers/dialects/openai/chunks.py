@@ -13,9 +13,11 @@ from parsers.dialects.openai.wire import (
     CallDelta,
     Choice,
     Chunk,
+    CompletionDetails,
     Counts,
     Delta,
     FirstChunk,
+    PromptDetails,
 )
 from parsers.errors import BadPayload
 from parsers.events import (
@@ -216,17 +218,20 @@ def _read_calls(
         events += state.calls.take(delta, position if whole else None)
 
 
-def usage_of(counts: Counts) -> Usage | None:
+def usage_of(counts: object) -> Usage | None:
     """The counts as an event; None where nothing was counted."""
+    if not isinstance(counts, Counts):
+        return None
     prompt, completion = _count(counts.prompt_tokens), _count(counts.completion_tokens)
     if prompt is None and completion is None:
         return None
     before, after = counts.prompt_tokens_details, counts.completion_tokens_details
+    before = before if isinstance(before, PromptDetails) else None
     return Usage(
         prompt=prompt or 0,
         completion=completion or 0,
         cached=_count(before.cached_tokens) if before else None,
-        reasoning=_count(after.reasoning_tokens) if after else None,
+        reasoning=_count(after.reasoning_tokens) if isinstance(after, CompletionDetails) else None,
         cache_write=_count(before.cache_write_tokens) if before else None,
     )
 

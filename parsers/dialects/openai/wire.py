@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import msgspec
 
+from parsers.dialects.base import NoCounts
+
 ABSENT = msgspec.Raw(b"")
 
 
@@ -70,15 +72,15 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
 
     prompt_tokens: object = None
     completion_tokens: object = None
-    prompt_tokens_details: PromptDetails | None = None
-    completion_tokens_details: CompletionDetails | None = None
+    prompt_tokens_details: PromptDetails | NoCounts = None
+    completion_tokens_details: CompletionDetails | NoCounts = None
 
 
 class Chunk(msgspec.Struct, frozen=True, gc=False):
     """One event of a stream."""
 
     choices: list[Choice] | None = None
-    usage: Counts | None = None
+    usage: Counts | NoCounts = None
     error: object = None
 
 
@@ -114,7 +116,7 @@ class BareAnswer(msgspec.Struct, frozen=True, gc=False):
     """A whole answer without what it says."""
 
     choices: list[BareChoice] | None = None
-    usage: Counts | None = None
+    usage: Counts | NoCounts = None
     error: object = None
 
 

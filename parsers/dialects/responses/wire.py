@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
+from parsers.dialects.base import NoCounts
 from parsers.events import MAX_COUNT, Usage
 
 
@@ -29,8 +30,8 @@ class Counts(msgspec.Struct, frozen=True, gc=False):
 
     input_tokens: object = None
     output_tokens: object = None
-    input_tokens_details: InputDetails | None = None
-    output_tokens_details: OutputDetails | None = None
+    input_tokens_details: InputDetails | NoCounts = None
+    output_tokens_details: OutputDetails | NoCounts = None
 
 
 class Item(msgspec.Struct, frozen=True, gc=False):
@@ -64,7 +65,7 @@ class Response(msgspec.Struct, frozen=True, gc=False):
     error: object = None
     incomplete_details: Incomplete | None = None
     output: list[Item] | None = None
-    usage: Counts | None = None
+    usage: Counts | NoCounts = None
     native_finish_reason: object = None  # our own extension, as in chat
     stop_reason: object = None  # likewise
 
@@ -91,14 +92,16 @@ EVENT: msgspec.json.Decoder[Event] = msgspec.json.Decoder(Event)
 RESPONSE: msgspec.json.Decoder[Response] = msgspec.json.Decoder(Response)
 
 
-def usage_of(counts: Counts | None) -> list[Usage]:
+def usage_of(counts: object) -> list[Usage]:
     """The counts as an event, if anything was counted."""
-    if counts is None:
+    if not isinstance(counts, Counts):
         return []
     prompt, completion = _count(counts.input_tokens), _count(counts.output_tokens)
     if prompt is None and completion is None:
         return []
     before, after = counts.input_tokens_details, counts.output_tokens_details
+    before = before if isinstance(before, InputDetails) else None
+    after = after if isinstance(after, OutputDetails) else None
     usage = Usage(
         prompt=prompt or 0,
         completion=completion or 0,

@@ -31,7 +31,7 @@ def instructed(messages: tuple[Message, ...], text: str) -> tuple[Message, ...]:
     """
     if not text:
         return messages
-    if not messages or messages[0].role != "system":
+    if not messages or messages[0].role not in ("system", "developer"):
         return (Message("system", (TextPart(text),)), *messages)
     both = TextPart(f"{text}\n\n{messages[0].text}")
     return (replace(messages[0], parts=(both,)), *messages[1:])
