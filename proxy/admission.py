@@ -22,6 +22,12 @@ MAX_HEADER_BYTES = 64 * 1024  # all header lines together; aiohttp bounds each t
 # RFC 9112 3.2: an empty Host is no host, and neither is one with a user, a path or a list in it.
 _HOST = re.compile(r"(?:[A-Za-z0-9._~%!$&'()*+;=-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 _KEY_SCHEMES = ("bearer", "token")
+# Sourcegraph's `token-sudo user="<name>",token="<key>"`: RFC 9110 11.2, in any order.
+_SUDO_SCHEME = "token-sudo"
+_PARAMETER = r"""([A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s",]+))"""
+_PARAMETERS = re.compile(rf"{_PARAMETER}(?:[ \t]*,[ \t]*{_PARAMETER})*")
+_EACH_PARAMETER = re.compile(_PARAMETER)
+_ESCAPED = re.compile(r"\\(.)")
 
 
 def malformed(request: web.BaseRequest) -> Fault | None:
@@ -71,13 +77,13 @@ async def read_body(request: web.BaseRequest, limit_bytes: int) -> bytes:
     """
     if hdrs.CONTENT_ENCODING in request.headers:
         raise RequestFailed(_bad("compressed requests are not accepted", 415))
-    if (request.content_length or 0) > limit_bytes:
-        raise RequestFailed(_too_large(limit_bytes))
     if request.content.is_eof():  # usually it came in one read with the head
         body = request.content.read_nowait()
         if len(body) > limit_bytes:
             raise RequestFailed(_too_large(limit_bytes))
         return body
+    if (request.content_length or 0) > limit_bytes:
+        raise RequestFailed(_too_large(limit_bytes))
     _ask_for_it(request)
     try:
         async with asyncio.timeout(BODY_SECONDS):
@@ -145,12 +151,27 @@ def _unauthenticated(message: str) -> Fault:
 
 
 def presented_key(headers: Mapping[str, str]) -> str | None:
-    """The key in `Authorization: Bearer|token`, else in `x-api-key`, else in `api-key`.
+    """The key in `Authorization: Bearer|token|token-sudo`, else in `x-api-key`, else in `api-key`.
 
     The first that is there counts, for clients often send one of ours and one of somebody else's;
     Authorization of another scheme, as a front's own, is none. None without a key.
     """
     scheme, _, key = headers.get(hdrs.AUTHORIZATION, "").partition(" ")
-    if scheme.lower() in _KEY_SCHEMES and (key := key.strip()):
+    scheme = scheme.lower()
+    if scheme in _KEY_SCHEMES and (key := key.strip()):
+        return key
+    if scheme == _SUDO_SCHEME and (key := _sudo_key(key.strip())):
         return key
     return headers.get("x-api-key") or headers.get("api-key")
+
+
+def _sudo_key(text: str) -> str:
+    """The one `token` among the parameters, else nothing. Whose name stands beside it is no matter.
+
+    In the original a site's admin acts as that user; here a key is a client, and nobody else.
+    """
+    if _PARAMETERS.fullmatch(text) is None:
+        return ""
+    found = [(name, quoted or bare) for name, quoted, bare in _EACH_PARAMETER.findall(text)]
+    tokens = [value for name, value in found if name.lower() == "token"]
+    return _ESCAPED.sub(r"\1", tokens[0]) if len(tokens) == 1 else ""
