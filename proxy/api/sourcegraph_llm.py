@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
 from aiohttp import web
 
 from parsers.chat import ChatRequest, Operation, Request
 from parsers.dialects.base import RequestHead
 from parsers.dialects.openai import OPENAI_CHAT
+from parsers.dialects.sourcegraph import instructed
 from parsers.events import FaultKind
 from proxy.api.door import Handler, Route
 from proxy.api.knobs import with_knobs
@@ -66,10 +68,11 @@ def chat(service: Service) -> Handler:
     return handler
 
 
-def complete(_: Registry, request: Request, model: Model) -> Request:
-    """The request with what the file says of its model and the client did not."""
+def complete(registry: Registry, request: Request, model: Model) -> Request:
+    """The request with what the configuration says and the client did not."""
     if isinstance(request, ChatRequest):
-        request = with_effort(request, model)
+        messages = instructed(request.messages, registry.config.system_pre_instruction)
+        request = with_effort(msgspec.structs.replace(request, messages=messages), model)
     return with_knobs(request, model)
 
 

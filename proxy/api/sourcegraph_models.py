@@ -83,7 +83,7 @@ class ClientConfig(_Shown, frozen=True):
     models_api_enabled: bool = msgspec.field(name="modelsAPIEnabled")
     attribution_enabled: bool = False
     attribution: str = "none"
-    latest_supported_completions_stream_api_version: int = msgspec.field(
+    latest_supported_completions_stream_api_version: int | msgspec.UnsetType = msgspec.field(
         default=NEWEST_VERSION, name="latestSupportedCompletionsStreamAPIVersion"
     )
     user_should_use_enterprise: bool = False
@@ -106,15 +106,23 @@ def supported_models(registry: Registry, client: Client | None) -> SupportedMode
 
 
 def client_config(registry: Registry) -> ClientConfig:
-    """What works here: chat and autocomplete where there is a model for them."""
+    """What works here: chat and autocomplete where there is a model for them.
+
+    Clients that are to do without this route guess the newest API version; so may those that ask.
+    """
     defaults, is_on = registry.config.defaults, registry.config.serves_cody
+    features = registry.config.features
+    newest = msgspec.UNSET if registry.config.disables_client_config else NEWEST_VERSION
     return ClientConfig(
         cody_enabled=is_on,
-        chat_enabled=is_on and defaults.chat is not None,
-        auto_complete_enabled=is_on and defaults.code_completion is not None,
-        custom_commands_enabled=is_on,
+        chat_enabled=is_on and features.chat and defaults.chat is not None,
+        auto_complete_enabled=is_on
+        and features.auto_complete
+        and defaults.code_completion is not None,
+        custom_commands_enabled=is_on and features.commands,
         smart_context_window_enabled=registry.config.smart_context_window,
         models_api_enabled=not registry.config.is_legacy,
+        latest_supported_completions_stream_api_version=newest,
     )
 
 

@@ -164,7 +164,9 @@ def _switches(config: Config) -> Json:
         "rules": scoped,  # of traffic, where they are not those of all
         "codyEnabled": config.serves_cody,
         "contextFilters": config.wants_recent_clients,
+        "configFeatures": plain(config.features),
         "systemPreInstruction": config.system_pre_instruction,
         "smartContextWindow": config.smart_context_window,
+        "disableClientConfigAPI": config.disables_client_config,
         "providers": {each.id: each.display_name for each in config.providers},
     }

@@ -49,8 +49,9 @@ def decode_strict(value: object, struct: type[_S], path: Path, problems: Problem
     """The value, `msgspec.Raw` or decoded, as this struct; None if anything in it is wrong.
 
     Every mistake is added to `problems`; `path` is where the value stands in the file. Unknown
-    keys are mistakes if the struct forbids them, and warnings if they are in its `LATER`. A
-    ValueError of its `__post_init__` is a mistake of the whole.
+    keys are mistakes if the struct forbids them, and warnings if they are in its `LATER`. Null is
+    no mistake where a default can take its place. A ValueError of its `__post_init__` is a mistake
+    of the whole.
     """
     before = len(problems)
     decoded = decode_partly(value, struct, path, problems)
@@ -147,7 +148,7 @@ def _struct(value: object, struct: type[_S], path: Path, problems: Problems) -> 
     complete = True
     for key, field in fields.items():
         member: object = _WRONG
-        if key in value:
+        if key in value and not _says_nothing(value[key], field):
             member = _decode(value[key], field.kind, (*path, key), problems)
         elif field.is_required:
             problems.add(path, f"{quoted(key)} is missing")
@@ -156,6 +157,12 @@ def _struct(value: object, struct: type[_S], path: Path, problems: Problems) -> 
         elif field.is_required:
             complete = False
     return _built(struct, members, path, problems) if complete else _WRONG
+
+
+def _says_nothing(value: object, field: _Field) -> bool:
+    """Whether the value is a null that stands for no value, as it does in a site configuration."""
+    may_be_null = field.is_required or _narrowed(field.kind, None) is NoneType
+    return value is None and not may_be_null
 
 
 def _built(

@@ -23,6 +23,8 @@ from proxy.config.problems import Path, Problem, Problems, Source
 from proxy.config.rules import Rules, check_rules, model_rules, provider_rules
 from proxy.config.schema import (
     PROVIDER_KINDS,
+    Completions,
+    ConfigFeatures,
     Limits,
     Listen,
     ModelConfiguration,
@@ -34,7 +36,7 @@ from proxy.config.secrets import SecretFiles, SecretReader, read_secret
 from proxy.config.wording import listed, nearest, quoted
 
 _BLOCKS = ("modelConfiguration", "penstock")
-_TOP_LEVEL = (*_BLOCKS, "completions", "cody.enabled", "cody.contextFilters")
+_TOP_LEVEL = (*_BLOCKS, "completions", "cody.enabled", "cody.contextFilters", "configFeatures")
 # What counts of a block that is void otherwise: no other place of the original limits anybody.
 _STILL_READ = ("perUserDailyLimit", "perUserCodeCompletionsDailyLimit")
 # No key of a site configuration is this like one of ours, but a slip of the pen is. It would
@@ -53,7 +55,8 @@ class Config(msgspec.Struct, frozen=True):
     clients: tuple[Client, ...]  # empty: nobody is asked for a key
     daily: Daily
     hidden: HiddenTexts
-    smart_context_window: bool  # the one thing of a `completions` block that has no other place
+    smart_context_window: bool  # this and the next: of a `completions` block, no other place has it
+    disables_client_config: bool
     is_legacy: bool  # made from a `completions` block
     warnings: tuple[Problem, ...]
     source: Source
@@ -86,6 +89,12 @@ class Config(msgspec.Struct, frozen=True):
     def serves_cody(self) -> bool:
         """Whether Cody clients are served; a file that does not say so is there to serve them."""
         return self.site.cody_enabled is not False
+
+    @property
+    def features(self) -> ConfigFeatures:
+        """What Cody clients are told to offer, where there are models for it."""
+        everything = ConfigFeatures(chat=True, auto_complete=True, commands=True)
+        return self.site.config_features or everything
 
     @property
     def wants_recent_clients(self) -> bool:
@@ -144,6 +153,8 @@ def load(
         daily=daily,
         hidden=hidden_texts(merged.providers, merged.block.system_pre_instruction),
         smart_context_window=_is_smart(site),
+        disables_client_config=site.completions is not None
+        and site.completions.disable_client_config_api,
         is_legacy=site.model_configuration is None,
         warnings=problems.warnings,
         source=problems.source,
@@ -233,8 +244,21 @@ def _block(site: SiteConfig, problems: Problems) -> ModelConfiguration | None:
     except Unavailable as error:
         problems.add(error.path, str(error))
         return None
+    _warn_of_azure(older, problems)
     problems.move(conversion.places)
     return conversion.block
+
+
+def _warn_of_azure(older: Completions, problems: Problems) -> None:
+    """The first releases and the last read an absent key differently; the first are published."""
+    key = "azureUseDeprecatedCompletionsAPIForOldModels"
+    is_given = older.azure_use_deprecated_completions_api_for_old_models is not None
+    if older.provider == "azure-openai" and not is_given:
+        text = (
+            "not given, so completions go to Azure's chat route; Sourcegraph 5.6 and later take the"
+            " older one: say true for that, or false"
+        )
+        problems.warn(("completions", key), text, at_key=True)
 
 
 def _is_smart(site: SiteConfig) -> bool:

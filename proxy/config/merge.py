@@ -61,7 +61,8 @@ def merge(
         )
         problems.add(_BLOCK, text, at_key=True)
     given = block.default_models or base.default_models or DefaultModels()
-    defaults = defaults_of(given, models, problems)
+    are_all = block.sourcegraph is None
+    defaults = defaults_of(given, models, problems, are_all=are_all)
     whole = replace(
         block,
         provider_overrides=tuple(override for _, override in overrides.values()),

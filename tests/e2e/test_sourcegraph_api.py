@@ -680,10 +680,24 @@ async def test_the_system_pre_instruction_comes_before_every_chat() -> None:
         alone = await asked_of(config, upstream, STREAM, {"messages": [human]})
         both = await asked_of(config, upstream, STREAM, {"messages": [system, human]})
         code = await asked_of(config, upstream, CODE, {"messages": [human], "stream": True})
+        api = await asked_of(config, upstream, LLM, llm(stream=True))
 
     assert alone["messages"][0] == {"role": "system", "content": "Answer in Latin."}
     assert both["messages"][0]["content"] == "Answer in Latin.\n\nBe brief."
     assert code["prompt"] == "hi"
+    assert api["messages"] == [alone["messages"][0], {"role": "user", "content": "hi"}]
+
+
+@pytest.mark.parametrize("role", ["system", "developer"])
+async def test_the_system_pre_instruction_is_that_of_the_openai_style_api_too(role: str) -> None:
+    messages = [{"role": role, "content": "Be brief."}, {"role": "user", "content": "hi"}]
+    async with Upstream(same(response(b'{"choices":[{"message":{"content":"ok"}}]}'))) as upstream:
+        config = config_for(upstream.url)
+        config["modelConfiguration"]["systemPreInstruction"] = "Answer in Latin."
+        asked = await asked_of(config, upstream, LLM, {"model": MODEL, "messages": messages})
+
+    assert asked["messages"][0]["content"] == "Answer in Latin.\n\nBe brief."
+    assert len(asked["messages"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -877,6 +891,34 @@ async def test_a_completions_block_has_no_models_api() -> None:
         told = msgspec.json.decode(await got.read())
 
     assert (told["modelsAPIEnabled"], told["smartContextWindowEnabled"]) == (False, False)
+    assert told["latestSupportedCompletionsStreamAPIVersion"] == 9
+
+
+async def test_clients_that_are_to_do_without_client_config_learn_nothing_new_from_it() -> None:
+    block = {
+        "provider": "openai",
+        "accessToken": "x",
+        "endpoint": "http://h.example",
+        "disableClientConfigAPI": True,
+    }
+    async with (
+        penstock({"completions": block, "cody.enabled": True}) as proxy,
+        proxy.get("/.api/client-config") as got,
+    ):
+        told = msgspec.json.decode(await got.read())
+
+    assert got.status == 200
+    assert told == {
+        "codyEnabled": True,
+        "chatEnabled": True,
+        "autoCompleteEnabled": True,
+        "customCommandsEnabled": True,
+        "attributionEnabled": False,
+        "attribution": "none",
+        "smartContextWindowEnabled": True,
+        "modelsAPIEnabled": False,
+        "userShouldUseEnterprise": False,
+    }
 
 
 # The OpenAI-style API

@@ -44,6 +44,27 @@ async def test_a_cody_that_is_switched_off_has_no_features() -> None:
     assert (status, error["message"]) == (401, "cody is not enabled: cody is disabled")
 
 
+@pytest.mark.parametrize(
+    ("given", "on"),
+    [
+        (None, {"chat", "autoComplete", "customCommands"}),
+        ({}, set()),
+        ({"chat": True, "chatVision": True}, {"chat"}),
+        ({"autoComplete": True, "commands": True}, {"autoComplete", "customCommands"}),
+    ],
+)
+async def test_features_that_the_site_has_not_switched_on_are_off(
+    given: dict[str, bool] | None, on: set[str]
+) -> None:
+    config = {**config_for("http://h.example/v1"), "configFeatures": given}
+    async with penstock(config) as proxy, proxy.get("/.api/client-config") as got:
+        told = msgspec.json.decode(await got.read())
+
+    assert told["codyEnabled"]
+    switches = ("chat", "autoComplete", "customCommands")
+    assert {each for each in switches if told[f"{each}Enabled"]} == on
+
+
 async def test_everybody_else_is_still_served() -> None:
     async with (
         Upstream(same(response(whole_saying(b"Hi")))) as upstream,

@@ -51,7 +51,7 @@ from proxy.config.schema.selfhosted import (
     SelfHostedOverride,
     SelfHostedServerSide,
 )
-from proxy.config.schema.site import SiteConfig
+from proxy.config.schema.site import ConfigFeatures, SiteConfig
 
 __all__ = [
     "MAX_DISPLAY_NAME_BYTES",
@@ -63,6 +63,7 @@ __all__ = [
     "ClientSideModelConfig",
     "ClientSideProviderConfig",
     "Completions",
+    "ConfigFeatures",
     "ContextWindow",
     "DailyLimits",
     "DefaultModels",

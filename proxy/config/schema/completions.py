@@ -20,7 +20,6 @@ class Completions(Block, frozen=True):
 
     LATER: ClassVar[frozenset[str]] = frozenset(
         {
-            "disableClientConfigAPI",
             # Only the vendor's own site uses these.
             "perCommunityUserChatMonthlyInteractionLimit",
             "perCommunityUserChatMonthlyLLMRequestLimit",
@@ -68,9 +67,20 @@ class Completions(Block, frozen=True):
     smart_context_window: Annotated[
         Literal["enabled", "disabled"], Meta(description="What clients are told of it.")
     ] = "enabled"
+    disable_client_config_api: Annotated[
+        bool,
+        Meta(
+            description="The client-config route tells clients nothing that they would not know"
+            " without it."
+        ),
+    ] = msgspec.field(default=False, name="disableClientConfigAPI")
     azure_use_deprecated_completions_api_for_old_models: Annotated[
-        bool, Meta(description="Azure: completions go to its older route.")
-    ] = msgspec.field(default=False, name="azureUseDeprecatedCompletionsAPIForOldModels")
+        bool | None,
+        Meta(
+            description="Azure: completions go to its older route; if not given they do not, as"
+            " before Sourcegraph 5.6."
+        ),
+    ] = msgspec.field(default=None, name="azureUseDeprecatedCompletionsAPIForOldModels")
     azure_chat_model: Annotated[
         str, Meta(description="Azure: what the deployment in chatModel serves.")
     ] = ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -93,6 +93,8 @@ class ProviderOverride(Block, frozen=True):
 
 class DefaultModels(Block, frozen=True):
     """The models for requests that name none."""
+
+    LATER: ClassVar[frozenset[str]] = frozenset({"unlimitedChat"})  # the vendor's own site has it
 
     chat: Annotated[_DefaultRefText | None, Meta(description="For chat.")] = None
     fast_chat: Annotated[

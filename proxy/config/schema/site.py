@@ -12,6 +12,14 @@ from proxy.config.schema.modelconfiguration import ModelConfiguration
 from proxy.config.schema.penstock import Penstock
 
 
+class ConfigFeatures(msgspec.Struct, frozen=True, rename="camel"):
+    """What Cody clients are told to offer. Here absent is false, as in the original."""
+
+    chat: Annotated[bool, Meta(description="Chat.")] = False
+    auto_complete: Annotated[bool, Meta(description="Completions of code.")] = False
+    commands: Annotated[bool, Meta(description="Commands that users write themselves.")] = False
+
+
 class SiteConfig(msgspec.Struct, frozen=True, rename="camel"):
     """The file. Keys of a site configuration that are not listed here are ignored."""
 
@@ -36,6 +44,10 @@ class SiteConfig(msgspec.Struct, frozen=True, rename="camel"):
             " refuses clients too old to do so, and penstock looks no further."
         ),
     ] = msgspec.field(default=None, name="cody.contextFilters")
+    config_features: Annotated[
+        ConfigFeatures | None,
+        Meta(description="What Cody clients are told to offer; everything if not given."),
+    ] = None
     penstock: Annotated[
         Penstock, Meta(description="What the Sourcegraph format has no word for.")
     ] = Penstock()

@@ -238,12 +238,14 @@ def test_clients_and_their_keys(files: Files) -> None:
 def test_settings_of_all_requests(files: Files) -> None:
     files.new["penstock"]["timeouts"] = {"idleSeconds": 5}
     files.new["penstock"]["listen"] = {"port": 80}
+    files.new["configFeatures"] = {"chat": True, "autoComplete": True}
     files.block["systemPreInstruction"] = "Be brief."
     files.block["providerOverrides"][0]["displayName"] = "Q"
 
     assert files.lines() == [
         "~ setting timeouts.idleSeconds changed: 60.0 -> 5.0",
         "~ setting listen.port changed: 8080 -> 80",
+        "~ setting configFeatures.commands changed: true -> false",
         '~ setting systemPreInstruction changed: "" -> "Be brief."',
         '~ setting providers.p changed: "P" -> "Q"',
     ]

@@ -216,6 +216,17 @@ def test_a_struct_that_does_not_forbid_unknown_keys_gets_them_passed_over() -> N
     problems.raise_any()
 
 
+def test_null_says_nothing_where_nothing_need_be_said() -> None:
+    text = """{"settings": {"endpoints": [{"url": "http://a", "headers": null}],
+        "usage": null, "pair": null, "either": null}}"""
+
+    assert decoded(text) == Settings(endpoints=(Endpoint(url="http://a"),))
+    assert problems_of('{"settings": {"endpoints": [{"url": null}], "wight": null}}') == [
+        (".endpoints[0].url", "expected a string, got null"),
+        (".wight", 'unknown key "wight"; did you mean "weight"?'),
+    ]
+
+
 def test_partly_gives_what_there_is() -> None:
     problems = problems_in("{}")
     document = {"endpoints": [{"url": "http://a"}, {}], "weight": "heavy"}

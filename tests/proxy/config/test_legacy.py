@@ -18,6 +18,7 @@ from proxy.config.load import Config, converted, load
 from proxy.config.problems import ConfigError, Problem, Problems, Source
 from proxy.config.schema import Completions, DailyLimits, ModelConfiguration, Secret
 from proxy.config.secrets import read_secret
+from tests.proxy.config.everything import full
 
 Json = dict[str, Any]  # Any: checked by use
 
@@ -133,6 +134,15 @@ def test_a_block_serves() -> None:
     assert config.warnings == ()
 
 
+def test_null_is_as_good_as_nothing() -> None:
+    keys = [field.encode_name for field in msgspec.structs.fields(Completions)]
+    silent = dict.fromkeys(keys, None)
+
+    config = loaded(**{**silent, "provider": "openai", "accessToken": "k"})
+
+    assert config.site == loaded(provider="openai", accessToken="k").site
+
+
 def test_an_empty_block_means_the_vendors_gateway_and_needs_its_key() -> None:
     (problem,) = problems_of()
 
@@ -204,6 +214,58 @@ def found(problems: Problems) -> tuple[Problem, ...]:
     with pytest.raises(ConfigError) as error:
         problems.raise_any()
     return error.value.problems
+
+
+AZURE = {
+    "provider": "azure-openai",
+    "accessToken": "k",
+    "endpoint": "https://x.openai.azure.com",
+    "chatModel": "chat",
+    "completionModel": "code",
+}
+OLDER_ROUTE = "azureUseDeprecatedCompletionsAPIForOldModels"
+
+
+def test_azures_older_route_is_for_those_who_ask_and_the_others_are_told() -> None:
+    config = loaded(**AZURE)
+
+    assert b"useDeprecatedCompletionsAPI" not in bytes(config.providers[0].settings)
+    (warning,) = config.warnings
+    assert warning.path == f"completions.{OLDER_ROUTE}"
+    assert warning.message == (
+        "not given, so completions go to Azure's chat route; Sourcegraph 5.6 and later take the"
+        " older one: say true for that, or false"
+    )
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_azures_route_is_as_written(older: bool) -> None:
+    config = loaded(**AZURE, **{OLDER_ROUTE: older})
+
+    assert (b'"useDeprecatedCompletionsAPI":true' in bytes(config.providers[0].settings)) is older
+    assert config.warnings == ()
+
+
+EVERY_KEY = {**full(Completions), "provider": "anthropic", "enabled": False}
+
+
+@pytest.mark.parametrize("key", EVERY_KEY)
+def test_every_key_means_something(key: str) -> None:
+    azure = {**AZURE, OLDER_ROUTE: False}
+    base = azure if "azure" in key or key == "user" else {"provider": "openai", "accessToken": "k"}
+
+    try:
+        changed = meaning(loaded(**{**base, key: EVERY_KEY[key]}))
+    except ConfigError:
+        changed = None
+
+    assert changed != meaning(loaded(**base))
+    assert (changed is None) == (key == "enabled")
+
+
+def meaning(config: Config) -> tuple[object, ...]:
+    switches = (config.smart_context_window, config.disables_client_config)
+    return (config.site, config.defaults, config.daily, switches)
 
 
 def test_limits_that_nobody_enforces_are_told() -> None:

@@ -487,21 +487,58 @@ def test_a_server_for_chat_alone_has_no_default_for_code() -> None:
 
     assert config.defaults == Defaults(ModelRef("p", "v1", "m"), ModelRef("p", "v1", "m"), None)
     assert [warning.message for warning in config.warnings] == [
-        "no suitable model found for code completion (1 candidates);"
+        "no suitable model found for CodeCompletion (1 candidates);"
         ' it needs "autocomplete" and category "speed" or "balanced"'
     ]
 
 
-def test_a_default_that_is_wrong_and_cannot_be_replaced() -> None:
-    warnings = warnings_of(
-        modelOverrides=[{**MODEL, "capabilities": ["autocomplete"]}],
-        defaultModels={"chat": "p::v1::gone"},
+def test_a_default_that_is_wrong_and_cannot_be_replaced_is_refused() -> None:
+    model = {**MODEL, "capabilities": ["autocomplete"]}
+
+    problems = problems_of(modelOverrides=[model], defaultModels={"chat": "p::v1::gone"})
+
+    assert problems == [
+        (
+            "defaultModels.chat",
+            'unknown chat model "p::v1::gone";'
+            " no suitable model found for Chat (1 candidates);"
+            ' it needs "chat" and category "accuracy" or "balanced"',
+        )
+    ]
+
+
+def test_a_default_that_only_the_original_has_is_told() -> None:
+    model = {**MODEL, "capabilities": ["chat"], "category": "accuracy"}
+    built_in = "fireworks::v1::deepseek-coder-v2-lite-base"
+
+    config = loaded(
+        sourcegraph={}, modelOverrides=[model], defaultModels={"codeCompletion": built_in}
     )
 
-    assert [message.partition(" (")[0] for _, message in warnings] == [
-        "no suitable model found for fast chat",
-        'unknown chat model "p::v1::gone"',
-        "no suitable model found for chat",
+    assert config.defaults.code_completion is None
+    assert (
+        "modelConfiguration.defaultModels.codeCompletion",
+        f'unknown code completion model "{built_in}";'
+        " no suitable model found for CodeCompletion (1 candidates);"
+        ' it needs "autocomplete" and category "speed" or "balanced"',
+    ) in [(warning.path, warning.message) for warning in config.warnings]
+
+
+def test_a_default_is_not_refused_where_models_could_not_be_read() -> None:
+    model = {**MODEL, "modelRef": "p::v1"}
+
+    problems = problems_of(modelOverrides=[model], defaultModels={"chat": "p::v1::m"})
+
+    assert [path for path, _ in problems] == ["modelOverrides[0].modelRef"]
+
+
+@pytest.mark.parametrize("capability", ["autocomplete", "vision"])
+def test_a_server_without_chat_serves(capability: str) -> None:
+    warnings = warnings_of(modelOverrides=[{**MODEL, "capabilities": [capability]}])
+
+    assert [message.partition(" (")[0] for _, message in warnings][:2] == [
+        "no suitable model found for Chat",
+        "no suitable model found for FastChat",
     ]
 
 
@@ -535,6 +572,12 @@ def test_a_default_that_is_no_reference(key: str, name: str) -> None:
 def test_a_system_instruction_is_carried() -> None:
     assert loaded(systemPreInstruction="Be brief.").system_pre_instruction == "Be brief."
     assert loaded().system_pre_instruction == ""
+
+
+def test_a_default_of_another_release_is_only_told() -> None:
+    warnings = warnings_of(defaultModels={"unlimitedChat": "p::v1::m"})
+
+    assert warnings == [("defaultModels.unlimitedChat", "ignored: not supported by this version")]
 
 
 def test_words_of_another_release_are_only_told() -> None:

@@ -82,6 +82,7 @@ def test_every_key_of_a_self_hosted_model_reaches_the_model() -> None:
     entry = {"provider": "p0", "model": "starcoder2-7b@v1", "apiVersion": "v2"}
     for named in ("clients", "models"):  # models that are not there
         del given["penstock"][named]
+    del given["modelConfiguration"]["defaultModels"]
     given["modelConfiguration"]["modelOverrides"] = []
     given["modelConfiguration"]["selfHostedModels"] = [{**entry, "override": override}]
 
