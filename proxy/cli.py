@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import platform
 import sys
 from collections.abc import Sequence
 from math import inf
@@ -34,9 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _version() -> str:
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    return f"penstock {__version__} ({python}, {platform.machine()})"
+
+
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="penstock", description="Streaming proxy for models.")
-    parser.add_argument("--version", action="version", version=f"penstock {__version__}")
+    parser.add_argument("--version", action="version", version=_version())
     names = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(names.add_parser("serve", help="serve a configuration"))
     _add_drain(names.add_parser("drain", help="tell a running penstock to finish and leave"))

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 import socket
+import subprocess
 import statistics
 import sys
 
@@ -243,11 +244,17 @@ def cell(figures, name, path, unit, with_ratio):
     return bench.fmt(value / unit) + (f" ({ratio:.1f}x)" if ratio else "")
 
 
+def versions():
+    """What penstock says of itself and of its Python, which may be another than ours."""
+    program = os.environ.get("PENSTOCK", os.path.join(bench.ROOT, ".venv/bin/penstock"))
+    return subprocess.run([program, "--version"], check=True, capture_output=True, text=True).stdout.strip()
+
+
 def machine(args, figures):
     about, other = bench.meta(), figures.other()
     today = datetime.datetime.now(datetime.timezone.utc).date()
     return (f"{today}, {about['cpu'] or 'unknown processor'}, {about['cores']} cores, Linux {about['kernel'].split('-')[0]}, "
-            f"Python {about['python']}: median of {args.runs} interleaved runs, other load on the target's core {100 * other:.0f} %.")
+            f"{versions()}: median of {args.runs} interleaved runs, other load on the target's core {100 * other:.0f} %.")
 
 
 BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->"

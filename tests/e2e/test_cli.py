@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import signal
 import socket
 from collections.abc import AsyncIterator
@@ -62,7 +63,10 @@ async def refused(url: str) -> bool:
 
 
 async def test_the_version_is_told() -> None:
-    assert await run("--version") == (0, f"penstock {__version__}\n", "")
+    status, said, _ = await run("--version")
+
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    assert (status, said) == (0, f"penstock {__version__} ({python}, {platform.machine()})\n")
 
 
 async def test_without_a_command_the_usage_is_told() -> None:
