@@ -1,8 +1,8 @@
 """The waits of every request, checked by one sweep instead of a timer each.
 
 Each running answer keeps the monotonic time at which its current wait runs out; the sweep looks
-at all of them ten times a second. So a token costs one assignment, and a limit of one second is
-kept to a tenth.
+at all of them ten times a second. So a token costs one assignment, a limit of one second is kept
+to a tenth, and a stream that waits costs a comparison of two numbers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,10 @@ _logger = logging.getLogger(__name__)
 
 class Timed(Protocol):
     """Something with waits that can run out."""
+
+    @property
+    def due(self) -> float:
+        """Before this monotonic time there is nothing to check; it may be too early a time."""
 
     def tick(self, now: float) -> None:
         """Check the waits against this monotonic time; must not raise."""
@@ -49,6 +53,8 @@ class Sweep:
         """Tick everything once."""
         now = monotonic()
         for timed in tuple(self._timed):  # a tick may discard
+            if timed.due > now:
+                continue
             try:
                 timed.tick(now)
             except Exception:  # a bug in one request must not stop the clocks of all others

@@ -67,7 +67,7 @@ class Relay(ABC):
     __slots__ = (
         *("_braked", "_clock", "_clock_at", "_connection", "_error_body", "_failed", "_head"),
         *("_inflater", "_on_answer", "_sent_at", "_total_at", "_wake", "account", "ending"),
-        *("error_headers", "malformed", "plan", "reply", "reply_headers"),
+        *("due", "error_headers", "malformed", "plan", "reply", "reply_headers"),
     )
 
     def __init__(
@@ -93,6 +93,7 @@ class Relay(ABC):
         self._wake: asyncio.Future[None] | None = None
         self._clock = Clock.HEADERS
         self._clock_at = inf
+        self.due = 0.0  # when the sweep is to look again; 0 after each change but a token
         self._sent_at = 0.0
         self._total_at = account.started + plan.timeouts.total_seconds
 
@@ -153,11 +154,13 @@ class Relay(ABC):
                 self._expire(Clock.TOTAL)
             elif now >= self._clock_at:
                 self._expire(self._clock)
+        self.due = min(self._total_at, self._clock_at)
 
     def _await(self, clock: Clock, since: float, seconds: float) -> None:
         """Start one of the clocks, with this limit."""
         self._clock = clock
         self._clock_at = since + seconds
+        self.due = 0.0
 
     def _expire(self, clock: Clock) -> None:
         self.fail(timeout_fault(clock, getattr(self.plan.timeouts, f"{clock}_seconds")))

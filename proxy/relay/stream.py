@@ -91,6 +91,7 @@ class StreamRelay(Relay):
             self._break_silence(now)
         elif now >= self._hold_until or now >= self._speak_at:
             self._open(b"")
+        self.due = min(self.due, self._next_word_at())
 
     # -- the transport's side
 
@@ -164,6 +165,14 @@ class StreamRelay(Relay):
         self._verdict.read(events)
         self._pass_on(self._writer.render_before(data, events))
 
+    def _next_word_at(self) -> float:
+        """When the client is to hear something, should nothing come until then."""
+        if not self.reply.started:
+            return min(self._hold_until, self._speak_at)
+        if self._braked or not self.plan.client.keepalive:
+            return inf
+        return max(self.account.last_token or 0.0, self._spoke_at) + self._silence
+
     def _break_silence(self, now: float) -> None:
         """Write a comment if nothing was for long: between frames, so no frame is cut."""
         since = max(self.account.last_token or 0.0, self._spoke_at)
@@ -207,6 +216,7 @@ class StreamRelay(Relay):
         """Tell the client that its stream begins, with everything held so far."""
         self.account.status = 200
         self._spoke_at = monotonic()
+        self.due = 0.0
         self._on_answer()
         first = b"".join([*self._held, out])
         self.reply.start(self.reply_headers + EVENT_STREAM, first, whole=whole)
@@ -216,14 +226,15 @@ class StreamRelay(Relay):
         """Only content resets it: comments and role-only chunks are no tokens."""
         # per token
         self._contents = self.account.contents
-        self._clock = Clock.IDLE
+        if self._clock is not Clock.IDLE:
+            self._clock = Clock.IDLE
+            self.due = 0.0  # it may run out earlier than the one before
         if self.account.last_token is not None and not self._braked:
             self._clock_at = self.account.last_token + self._idle_seconds
 
     def _await_last_bytes(self) -> None:
         """The client has everything; let the upstream end its body, so the connection is kept."""
-        self._clock = Clock.IDLE
-        self._clock_at = monotonic() + LINGER_SECONDS
+        self._await(Clock.IDLE, monotonic(), LINGER_SECONDS)
 
     def _finish_whole(self) -> None:
         if self.ending is None:
