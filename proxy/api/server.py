@@ -68,7 +68,7 @@ _FULL = _whole(
 class Connection(web.RequestHandler):
     """One client's connection."""
 
-    __slots__ = ("_awaited", "_head_timer", "_server", "requests")
+    __slots__ = ("_awaited", "_has_begun", "_head_timer", "_server", "requests")
 
     def __init__(self, server: Server) -> None:
         super().__init__(
@@ -83,11 +83,13 @@ class Connection(web.RequestHandler):
         self._server = server
         self._awaited = -1  # the number of the request whose head is awaited
         self._head_timer: asyncio.TimerHandle | None = None
+        self._has_begun = False  # False: there was no room for it
         self.requests = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Serve it, if there is room."""
         if self._server.has_room:
+            self._has_begun = True
             super().connection_made(transport)
             self._await_head()
             return
@@ -100,12 +102,15 @@ class Connection(web.RequestHandler):
         """Let go of everything."""
         if self._head_timer is not None:
             self._head_timer.cancel()
+        if self._has_begun:
             super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Parse; then see what aiohttp does not say about it."""
         _Base.data_received(self, data)
         if self._messages:
+            if self._head_timer is not None:
+                self._let_timers_go(self._head_timer)
             request = self._current_request
             if request is not None and not request.content.is_eof():
                 # Something is queued behind a body without an end: what made it unparsable.
@@ -121,6 +126,12 @@ class Connection(web.RequestHandler):
                 self._head_timer.cancel()
             loop = asyncio.get_running_loop()
             self._head_timer = loop.call_later(HEAD_SECONDS, self._wait_no_longer)
+
+    def _let_timers_go(self, head_timer: asyncio.TimerHandle) -> None:
+        """A stream may be silent for minutes: it need not hold a kilobyte for them."""
+        head_timer.cancel()
+        self._head_timer = None
+        self.keep_alive(True)  # noqa: FBT003 - aiohttp's way to stop the other; its answer decides
 
     def _wait_no_longer(self) -> None:
         if self.requests == self._awaited and not self._messages:

@@ -66,10 +66,15 @@ class Keeper(Protocol):
 class Connection(asyncio.Protocol):
     """One connection to one origin: one request at a time, made and owned by a `Pool`."""
 
+    __slots__ = (
+        *("_head_given", "_keeper", "_loop", "_poll", "_reader", "_receiver", "_transport"),
+        *("closed", "request_sent", "response_started", "served"),
+    )
+
     def __init__(self, keeper: Keeper, loop: asyncio.AbstractEventLoop) -> None:
         self._keeper = keeper
         self._loop = loop
-        self._poll = select.poll()
+        self._poll: select.poll | None = None  # None: it never had to be quiet
         self._transport: asyncio.Transport
         self._receiver: Receiver | None = None  # None exactly when no response is awaited
         self._reader: ResponseReader | None = None  # comes and goes with the receiver
@@ -92,6 +97,10 @@ class Connection(asyncio.Protocol):
         """
         if self.closed or self._transport.is_closing():
             return False
+        if self._poll is None:
+            self._poll = select.poll()
+            sock: socket.socket = self._transport.get_extra_info("socket")
+            self._poll.register(sock.fileno(), select.POLLIN)
         return not self._poll.poll(0)
 
     # What the sender calls
@@ -150,7 +159,6 @@ class Connection(asyncio.Protocol):
         encrypted = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=1 if encrypted else 0)
         sock = transport.get_extra_info("socket")
-        self._poll.register(sock.fileno(), select.POLLIN)
         if sock.family != socket.AF_UNIX:
             # Both loops do this too, today; forgetting it costs 40 ms per request.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
