@@ -23,7 +23,8 @@ HIGH_WATER_BYTES = 64 * 1024
 SLOW_READER_SECONDS = 30.0  # how long a client may take to make room for the next write
 
 _REASONS = {status.value: status.phrase.encode() for status in HTTPStatus}
-_REASONS[529] = b"Overloaded"  # Anthropic's own
+# RFC 9110's words, which Python has from 3.13 on; and Anthropic's own.
+_REASONS |= {413: b"Content Too Large", 422: b"Unprocessable Content", 529: b"Overloaded"}
 _STATUS_LINES = {code: b"HTTP/1.1 %d %b\r\n" % (code, reason) for code, reason in _REASONS.items()}
 EVENT_STREAM = (
     b"content-type: text/event-stream\r\ncache-control: no-cache\r\nx-accel-buffering: no\r\n"
