@@ -233,6 +233,7 @@ class Attempts:
             named = b"x-penstock-model: %b\r\n" % model.label.encode()
             plan = replace(plan, headers=plan.headers + named)
         account.exact = plan.exact is not None
+        account.upstream_dialect = plan.route.dialect.name
         body, account.dropped = upstream_body(
             asked.ask, self._registry, model, plan, asked.head, asked.body
         )

@@ -166,6 +166,7 @@ class Account(msgspec.Struct):
     endpoint: str = "none"
     stream: bool = False
     exact: bool = False
+    upstream_dialect: str = "none"  # of the model server that was asked last
     generation: int = 0
     phase: str = "admit"
     attempts: int = 0

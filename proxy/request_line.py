@@ -43,6 +43,7 @@ class RequestLine(msgspec.Struct, omit_defaults=True, gc=False):
     endpoint: str
     dialect: str
     exact: bool
+    upstream_dialect: str
     stream: bool
     generation: int
     outcome: Outcome
@@ -74,6 +75,7 @@ def request_line(account: Account) -> RequestLine:
         endpoint=account.endpoint,
         dialect=account.dialect,
         exact=account.exact,
+        upstream_dialect=account.upstream_dialect,
         stream=account.stream,
         generation=account.generation,
         outcome=account.outcome or Outcome.INTERNAL_ERROR,
