@@ -141,6 +141,21 @@ async def test_other_models_are_not_captured_and_their_replies_not_tapped(tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
+async def test_of_many_requests_a_sample_is_captured(tmp_path: Path) -> None:
+    async with (
+        Upstream(same(stream(TOKEN, FINISH, DONE))) as upstream,
+        penstock(capturing(upstream.url, tmp_path, sample=0.5)) as proxy,
+    ):
+        await debug(proxy, "POST", {"model": MODEL})
+        for _ in range(100):
+            await proxy.ask(CHAT, chat())
+        _, shown = await debug(proxy, "GET")
+        while shown["held_bytes"]:
+            _, shown = await debug(proxy, "GET")
+
+    assert 15 < shown["captures"]["written"] < 85  # outside it once in 10**12 runs
+
+
 async def test_the_last_failures_are_kept_unasked(tmp_path: Path) -> None:
     answers = [stream(TOKEN), stream(TOKEN, FINISH, DONE), response(b"{}", status=500), stream()]
     waiting = iter(answers)
