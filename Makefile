@@ -63,18 +63,27 @@ soak: $(VENV)/.dev ## many mixed requests, then: nothing leaked, every book bala
 	SOAK_REQUESTS=100000 $(BIN)/pytest --timeout=0 tests/e2e/test_soak.py \
 	    tests/e2e/test_soak_streams.py tests/e2e/test_resilience.py tests/e2e/test_leaving.py
 
-image: ## build the container image (by docker, podman or buildah; BASE=another image with Python)
+image: ## build the container image (by docker, podman or buildah; EXTRAS=bedrock,google; BASE=another image with Python)
 	$(or $(shell command -v docker || command -v podman || command -v buildah),docker) build \
-	  --file deploy/docker/Dockerfile --tag penstock:$(VERSION) $(BASE:%=--build-arg BASE=%) .
+	  --file deploy/docker/Dockerfile --tag penstock:$(VERSION) \
+	  $(EXTRAS:%=--build-arg EXTRAS=%) $(BASE:%=--build-arg BASE=%) .
 
-test-image: $(VENV)/.dev ## build the image on a base made here, and run it (needs root, mmdebstrap, buildah)
-	$(BIN)/pytest -m image --timeout=300
+test-image: $(VENV)/.dev ## build the image on a base made here and run it; install as the pages say (needs root, debootstrap, buildah)
+	$(BIN)/pytest -m image -n 2 --dist loadfile --timeout=300
 
-lock: ## write deploy/docker/requirements.lock anew from setup.cfg (needs uv)
+LOCKED := deploy/docker/requirements
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+lock: ## write deploy/docker/requirements*.lock anew from setup.cfg (needs uv)
 	{ echo '# What the image installs, for every supported Python and platform. Made by `make lock`.'; \
-	  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	    setup.cfg; } >deploy/docker/requirements.lock.new
-	mv deploy/docker/requirements.lock.new deploy/docker/requirements.lock
+	  $(COMPILE) setup.cfg; } >$(LOCKED).new
+	mv $(LOCKED).new $(LOCKED).lock
+	for extra in bedrock google; do \
+	  { echo "# What the extra $$extra adds to requirements.lock. Made by \`make lock\`."; \
+	    $(COMPILE) --extra $$extra --constraint $(LOCKED).lock \
+	      $$(sed -n 's/^\([a-z-]*\)==.*/--no-emit-package \1/p' $(LOCKED).lock) setup.cfg; \
+	  } >$(LOCKED)-$$extra.new && mv $(LOCKED)-$$extra.new $(LOCKED)-$$extra.lock || exit 1; \
+	done
 
 bench: $(VENV)/.run ## CPU per request and per token beside nginx (needs gcc and nginx; ARGS=--help)
 	$(BIN)/python tests/bench/run.py $(ARGS)

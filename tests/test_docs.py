@@ -2,13 +2,17 @@
 
 The commands of a page's `sh` blocks are run in one shell, in the order of the page, with penstock
 as it is and the demo for every model server. A block of JSON whose first line is a comment with a
-name is saved under it. What needs a cluster or an engine is built or rendered instead.
+name is saved under it. What needs a cluster, an engine or a package index is noted down, and each
+of these commands is then run as far as it goes here: see the functions below, which say how far and
+why. pip and `make run` are run by tests/test_docs_install.py, `make image`, `docker tag` and
+`docker push` by tests/deploy/test_image.py.
 """
 
 from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +49,16 @@ RUNNING = """{
   },
   "penstock": {"clients": [{"name": "alice", "key": "made up"}]},
 }"""
+OPEN = re.sub(r'"clients": .*?\]', "", RUNNING)
+# What stands for something in a sentence, and what it is here.
+PLACES = {
+    "FILE": "running.jsonc",
+    "OLD": "running.jsonc",
+    "NEW": "running.jsonc",
+    "URL": "http://tgi:8080",
+    "COMMAND": "check",
+    "localhost": "127.0.0.1",
+}
 CAPTURE = written(
     Header(FORMAT, "2026-11-20T14:33:14Z", "failed", {"stream": False}),
     [
@@ -81,6 +95,26 @@ async def test_the_commands_of_a_page_do_what_it_says(page: Page, tmp_path: Path
         DRY[program](words, shell.folder)
 
 
+async def test_the_commands_in_sentences_run(tmp_path: Path) -> None:
+    commands = {
+        re.sub("|".join(PLACES), lambda found: PLACES[found[0]], word)
+        for page in GUIDES
+        for word in page.code()
+        if re.match(r"(?:curl|kubectl \w+|penstock \w+) [^\[]+$", word)
+    }
+    last = {each for each in commands if "drain" in each}  # then it takes nothing more
+    script = "\n".join((*sorted(commands - last), *sorted(last)))
+    async with demo_server() as demo:
+        shell = Shell(tmp_path, demo.url)
+        shell.save("running.jsonc", OPEN)
+        status, said = await shell.run([Block("sh", script, 1)], "running.jsonc")
+
+    assert status == 0, said
+    for program, *words in shell.noted():
+        DRY[program](words, shell.folder)
+    assert len(commands) > 8
+
+
 async def test_a_command_that_fails_is_a_failure_of_its_page(tmp_path: Path) -> None:
     block = Block("sh", "penstock check none.jsonc\necho not reached\n", 1)
 
@@ -92,16 +126,33 @@ async def test_a_command_that_fails_is_a_failure_of_its_page(tmp_path: Path) -> 
 
 
 def dry_kubectl(words: list[str], folder: Path) -> None:
-    """What it would send is built; what it would only look at is let be."""
+    """It is run until it asks its API server, since there is none here: Debian has none."""
+    if shutil.which("kubectl") is None:
+        pytest.skip("kubectl is not installed (Debian: apt-get install kubernetes-client)")
+    server = ("kubectl", "--server=http://127.0.0.1:9", "--kubeconfig=/dev/null")
     match words:
-        case ["kustomize", place] | ["apply" | "diff", "--kustomize", place]:
+        case ["kustomize", place]:
             assert kustomized(folder / place)
-        case ["create", "secret", "generic", "penstock-keys", source]:
-            assert source.startswith(("--from-literal=web=", "--from-file=web"))
+            return
+        case ["apply" | "diff", "--kustomize", place]:
+            assert kustomized(folder / place)
+        case ["create", "secret", "generic", "penstock-keys", _]:
+            made = output([*server, *words, "--dry-run=client", "--output=yaml"], folder)[1]
+            assert yaml.safe_load(made)["data"].keys() == {"web"}
+        case ["edit", "configmap", named]:
+            places = ("deploy/kustomize/sidecar-tgi", "deploy/examples/tgi-sidecar")
+            assert any(["configmap", named] in the_names_in(folder / each) for each in places)
         case ["rollout", "status", named, *_] | ["port-forward", named, _]:
             assert named.split("/") in the_names_in(folder / "deploy/kustomize/sidecar-tgi")
         case _:
             pytest.fail(f"how is this checked without a cluster? kubectl {' '.join(words)}")
+    assert "connection refused" in output([*server, *words], folder)[2]
+
+
+def output(command: list[str], folder: Path) -> tuple[int, str, str]:
+    """The status of a command, what it says, and what it complains of."""
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
 
 
 def the_names_in(folder: Path) -> list[list[str]]:
@@ -110,7 +161,10 @@ def the_names_in(folder: Path) -> list[list[str]]:
 
 
 def dry_helm(words: list[str], folder: Path) -> None:
-    """The chart is rendered with the values of the page."""
+    """The chart is rendered by Helm's own library with the values of the page.
+
+    Debian has no `helm`, and without a cluster it could do no more.
+    """
     match words:
         case ["install" | "upgrade" | "template", name, chart, *rest]:
             assert rest[::2] in ([], ["--values"])
@@ -124,7 +178,10 @@ def dry_helm(words: list[str], folder: Path) -> None:
 
 
 def dry_docker(words: list[str], folder: Path) -> None:
-    """Files are there, and images have the version of this tree."""
+    """Files are there, and images have the version of this tree.
+
+    No engine can be started here. In the image's test buildah does all but `compose`.
+    """
     match words:
         case ["compose", "--file", file, "up", *_]:
             assert yaml.safe_load((folder / file).read_text())["services"]
@@ -137,7 +194,7 @@ def dry_docker(words: list[str], folder: Path) -> None:
 
 
 def dry_pip(words: list[str], folder: Path) -> None:
-    """This tree is installed, which `make run` does for real."""
+    """This tree is installed; test_docs_install.py does it, with the package index."""
     assert words == ["install", "."]
     assert (folder / "setup.cfg").exists()
 
@@ -158,6 +215,30 @@ DRY: dict[str, Callable[[list[str], Path], None]] = {
 
 def test_whatever_is_not_run_is_looked_at() -> None:
     assert set(DRY) == set(NOTED)
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=str)
+def test_no_commands_hide_in_a_block_of_another_kind(page: Page) -> None:
+    fences = re.findall(r"^[ >]*(?:```|~~~)(.*)$", page.text, re.MULTILINE)
+    others = [block for block in page.blocks("", "text", "http", "yaml") if "$ " in block.text]
+
+    assert set(fences[::2]) <= {"", "sh", "json", "jsonc", "yaml", "text", "http"}
+    assert set(fences[1::2]) <= {""}
+    assert [each for each in others if str(page) != "README.md"] == []
+
+
+def test_prometheus_reads_what_is_shown_of_its_configuration(tmp_path: Path) -> None:
+    if shutil.which("promtool") is None:
+        pytest.skip("promtool is not installed (Debian: apt-get install prometheus)")
+    (shown,) = (block.text for page in GUIDES for block in page.blocks("yaml"))
+    # Debian builds it without Kubernetes.
+    there = shown.replace("kubernetes_sd_configs: [{role: pod}]", "static_configs: [{targets: []}]")
+    (tmp_path / "prometheus.yml").write_text(there)
+
+    said = output(["promtool", "check", "config", "prometheus.yml"], tmp_path)
+
+    assert there != shown
+    assert (said[0], said[2]) == (0, "")
 
 
 def test_make_run_says_what_the_readme_shows() -> None:

@@ -25,6 +25,7 @@ FOREIGN = {
     "--model-id": "TGI",
     "--max-concurrent-requests": "TGI",
     "--profile": "Docker Compose",
+    "--build-arg": "Docker",
     "--spin": "tests/bench/run.py",
 }
 

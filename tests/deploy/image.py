@@ -1,7 +1,8 @@
 """The container image, built without an engine and without a registry, and run from its files.
 
-The base is what mmdebstrap makes of the distribution that the tests run on: a Python with venv, a
-shell and ldd. The wheels are downloaded by the pip of the tests: the build itself needs no network.
+The base is what debootstrap makes of the distribution that the tests run on, from the mirror that
+its apt asks, and Python. The wheels are downloaded by the pip of the tests: the build itself needs
+no network. buildah stands in for docker, so that what is run is what the pages say.
 """
 
 from __future__ import annotations
@@ -19,13 +20,33 @@ import pytest
 
 from tests.deploy.manifests import DEPLOY
 
-PROGRAMS = ("mmdebstrap", "buildah", "unshare", "setpriv")
-PACKAGES = "python3,python3-venv,ca-certificates,dash,coreutils,libc-bin,bash,libstdc++6"
-# Packages are only unpacked, since their scripts take half a minute; this alone is missed.
-CERTIFICATES = (
-    'cat "$1"/usr/share/ca-certificates/mozilla/*.crt >"$1/etc/ssl/certs/ca-certificates.crt"'
+PROGRAMS = ("debootstrap", "buildah", "unshare", "setpriv")
+PACKAGES = "python3,python3-venv,ca-certificates"
+BASE = "localhost/base"
+# Half of what there is, and copied with each step.
+UNUSED = (
+    *("var/cache/apt/archives", "var/lib/apt/lists"),
+    *("usr/share/doc", "usr/share/locale", "usr/share/man"),
 )
-BASE, NAME = "localhost/base", "localhost/penstock"
+BUILDAH = "buildah --root={folder}/storage --runroot={folder}/run --storage-driver=vfs"
+MIRROR = (
+    *("apt-get", "indextargets", "--no-release-info", "--format=$(SITE)"),
+    *("Created-By: Packages", "Component: main"),
+)
+DOCKER = """\
+#!/bin/sh
+# The docker of the pages, by buildah: images are pushed to a folder.
+command=$1; shift
+case $command in
+build) set -- --isolation=chroot --layers=false --pull=never --volume={folder}/wheels:/wheels:ro \\
+    --build-arg=PIP_NO_INDEX=1 --build-arg=PIP_FIND_LINKS=/wheels \\
+    --ignorefile=deploy/docker/Dockerfile.dockerignore "$@" ;;
+push) set -- --disable-compression "$1" "oci:{folder}/pushed:$1" ;;
+tag) ;;
+*) exit 64 ;;
+esac
+exec {buildah} "$command" "$@"
+"""
 
 
 class Config(msgspec.Struct, frozen=True, rename="pascal"):
@@ -49,6 +70,18 @@ class Description(msgspec.Struct, frozen=True, rename={"oci": "OCIv1"}):
     """What buildah says of an image."""
 
     oci: Inspected
+
+
+class Annotated(msgspec.Struct, frozen=True):
+    """What is said of an image in a folder of images."""
+
+    annotations: dict[str, str]
+
+
+class Index(msgspec.Struct, frozen=True):
+    """A folder of images."""
+
+    manifests: list[Annotated]
 
 
 class Image(msgspec.Struct, frozen=True):
@@ -92,51 +125,77 @@ def needs() -> None:
         pytest.skip("only root may make file systems and mount them")
 
 
+class Workshop(msgspec.Struct, frozen=True):
+    """Where images are made: a folder with buildah's storage, and a docker that fills it."""
+
+    folder: Path
+
+    def prepare(self) -> None:
+        """Make the base, the wheels and the docker."""
+        script = self.folder / "bin/docker"
+        script.parent.mkdir()
+        buildah = BUILDAH.format(folder=self.folder)
+        script.write_text(DOCKER.format(folder=self.folder, buildah=buildah))
+        script.chmod(0o755)
+        self._buildah("from", "--name=base", "scratch")
+        _debootstrap(Path(self._buildah("mount", "base")))
+        version = self._buildah("run", "--isolation=chroot", "base", "--", "python3", "-c", VERSION)
+        self._buildah("commit", "--quiet", "--rm", "base", BASE)
+        _download(self.folder / "wheels", version)
+
+    def run(self, commands: str) -> str:
+        """What these commands of a page say, run in the repository, on the base made here."""
+        path = f"{self.folder}/bin:{os.environ['PATH']}"  # noqa: TID251 - a person's shell has it too
+        # The make that runs the tests says nothing to the make of a page.
+        alone = ("env", "--unset=MAKEFLAGS", "--unset=MAKELEVEL")
+        return _run(*alone, f"PATH={path}", f"BASE={BASE}", "sh", "-euc", commands)
+
+    def unpacked(self, name: str) -> Image:
+        """An image, to be run from a folder that goes with the workshop."""
+        inspected = self._buildah("inspect", "--type=image", name)
+        described = msgspec.json.decode(inspected, type=Description)
+        container = self._buildah("from", "--pull=never", name)
+        return Image(described.oci.config, Path(self._buildah("mount", container)))
+
+    def pushed(self) -> set[str]:
+        """The names that were pushed."""
+        index = msgspec.json.decode((self.folder / "pushed/index.json").read_bytes(), type=Index)
+        named = "org.opencontainers.image.ref.name"
+        return {each.annotations[named] for each in index.manifests}
+
+    def clear(self) -> None:
+        """Let go of every folder."""
+        self._buildah("umount", "--all")
+        self._buildah("rm", "--all")
+
+    def _buildah(self, *arguments: str) -> str:
+        return _run(*BUILDAH.format(folder=self.folder).split(), *arguments).strip()
+
+
 @contextmanager
-def built(folder: Path) -> Iterator[Image]:
-    """The image of this tree; everything is in the folder, and goes with the block."""
-    base, wheels = folder / "base.tar", folder / "wheels"
-    _run(
-        "mmdebstrap",
-        "--quiet",
-        "--variant=extract",
-        f"--include={PACKAGES}",
-        f"--extract-hook={CERTIFICATES}",
-        _suite(),
-        base,
-    )
-    _buildah(folder, "from", "--name=base", "scratch")
-    _buildah(folder, "add", "--quiet", "base", base, "/")
-    version = _buildah(folder, "run", "--isolation=chroot", "base", "--", "python3", "-c", VERSION)
-    _download(wheels, version)
-    _buildah(folder, "commit", "--quiet", "--rm", "base", BASE)
-    _buildah(
-        folder,
-        "build",
-        "--isolation=chroot",
-        "--layers=false",
-        "--pull=never",
-        f"--build-arg=BASE={BASE}",
-        "--build-arg=PIP_NO_INDEX=1",
-        "--build-arg=PIP_FIND_LINKS=/wheels",
-        f"--volume={wheels}:/wheels:ro",
-        f"--file={DEPLOY}/docker/Dockerfile",
-        f"--ignorefile={DEPLOY}/docker/Dockerfile.dockerignore",
-        f"--tag={NAME}",
-        DEPLOY.parent,
-    )
-    described = msgspec.json.decode(
-        _buildah(folder, "inspect", "--type=image", NAME), type=Description
-    )
-    _buildah(folder, "from", "--name=penstock", "--pull=never", NAME)
+def workshop(folder: Path) -> Iterator[Workshop]:
+    """A workshop; everything is in the folder, and goes with the block."""
+    made = Workshop(folder)
     try:
-        yield Image(described.oci.config, Path(_buildah(folder, "mount", "penstock").strip()))
+        made.prepare()
+        yield made
     finally:
-        _buildah(folder, "umount", "penstock")
-        _buildah(folder, "rm", "--all")
+        made.clear()
 
 
 VERSION = 'import sys; print("{}.{}".format(*sys.version_info))'
+
+
+def _debootstrap(root: Path) -> None:
+    suite = _suite()
+    # A base that is made for one test need not survive a power cut.
+    unsafe = root / "etc/dpkg/dpkg.cfg.d/unsafe-io"
+    unsafe.parent.mkdir(parents=True)
+    unsafe.write_text("force-unsafe-io\n")
+    mirror = _run(*MIRROR, f"Release: {suite}").split()[0]
+    _run("debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, root, mirror)
+    for each in UNUSED:
+        shutil.rmtree(root / each)
 
 
 def _suite() -> str:
@@ -146,22 +205,17 @@ def _suite() -> str:
 
 
 def _download(wheels: Path, version: str) -> None:
-    """What the lock file names, for the base's Python."""
+    """What the lock files name, for the base's Python."""
     _run(
         sys.executable,
         *("-m", "pip", "download", "--quiet", "--require-hashes", "--only-binary=:all:"),
-        f"--python-version={version.strip()}",
+        f"--python-version={version}",
         f"--dest={wheels}",
-        f"--requirement={DEPLOY}/docker/requirements.lock",
+        *(f"--requirement={lock}" for lock in sorted(DEPLOY.glob("docker/*.lock"))),
     )
 
 
-def _buildah(folder: Path, *arguments: str | Path) -> str:
-    storage = (f"--root={folder}/storage", f"--runroot={folder}/run", "--storage-driver=vfs")
-    return _run("buildah", *storage, *arguments)
-
-
 def _run(*command: str | Path) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=DEPLOY.parent)
     assert done.returncode == 0, f"{' '.join(map(str, command))}\n{done.stdout}{done.stderr}"
     return done.stdout

@@ -99,6 +99,23 @@ def test_documents_of_the_prometheus_operator_have_the_keys_of_its_api(name: str
 
 
 @every_set
+def test_a_set_has_whatever_a_deployment_takes(name: str) -> None:
+    kinds = {each["kind"] for each in shared(name)}
+
+    wanted = {"ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Service"}
+    if name not in ("helm/default", "examples/tgi-sidecar"):
+        wanted |= {"PodMonitor", "PrometheusRule"}
+    if name in ("kustomize/gateway", "helm/gateway"):
+        wanted |= {"HorizontalPodAutoscaler"}
+        zone, host = pod_of(shared(name))["spec"]["topologySpreadConstraints"]
+        assert (zone["topologyKey"], host["topologyKey"]) == (
+            "topology.kubernetes.io/zone",
+            "kubernetes.io/hostname",
+        )
+    assert wanted <= kinds
+
+
+@every_set
 def test_the_parts_fit_each_other(name: str) -> None:
     assert problems(shared(name)) == []
 
