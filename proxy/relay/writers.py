@@ -123,7 +123,7 @@ class ExactWriter:
         # per token
         rest = self._client.without_usage(out)
         if len(rest) != len(out):
-            self._left_out += len(frames(out)) - len(frames(rest))
+            self._left_out += _blank_lines(out) - _blank_lines(rest)
         return rest
 
     def _cut(self, data: bytes) -> bytes:
@@ -161,3 +161,7 @@ class ExactWriter:
             good.append(frame)
         self._left_out += len(whole) - len(good)
         return b"".join(good)
+
+
+def _blank_lines(data: bytes) -> int:
+    return data.count(b"\n\n") + data.count(b"\r\n\r\n")

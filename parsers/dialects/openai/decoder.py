@@ -48,6 +48,8 @@ class OpenAIReader:
     def read(self, payload: bytes, name: str, events: list[StreamEvent]) -> bool:
         """Append what one payload says; whether that ends the answer. Raises BadPayload."""
         # per token
+        if payload == _DONE:  # decoding it would raise, which costs as much as three tokens
+            return self._read_odd(payload, name, events)
         try:
             chunk = self._chunks.decode(payload)
         except NOT_JSON:

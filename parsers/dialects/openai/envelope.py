@@ -12,6 +12,7 @@ from parsers.dialects.base import Amend, Members, RequestHead
 from parsers.dialects.client_input import decode
 from parsers.sse import frames as split_frames
 
+_CR = 0x0D
 _RAW_NULL = b"null"
 _RAW_TRUE = msgspec.Raw(b"true")
 
@@ -77,11 +78,22 @@ _USAGE_FRAME = msgspec.json.Decoder(_UsageFrame)
 def without_usage(frames: bytes) -> bytes:
     """Whole frames as read, without those that only report usage."""
     # per token; TGI and OpenAI write "usage":null into every other frame
-    if frames.count(b'"usage"') == frames.count(b'"usage":null'):
+    reports = frames.count(b'"usage"') - frames.count(b'"usage":null')
+    if not reports:
         return frames
+    at = frames.rfind(b'"usage"')
+    if reports == 1 and _CR not in frames and not frames.startswith(b'"usage":null', at):
+        return _without_frame(frames, at)
     return b"".join(
         [f for f in split_frames(frames) if f.find(b'"usage"') < 0 or not _reports_usage_only(f)]
     )
+
+
+def _without_frame(frames: bytes, at: int) -> bytes:
+    """The frames, whose lines end in LF, without the one at this place if it reports only usage."""
+    before, end = frames.rfind(b"\n\n", 0, at), frames.find(b"\n\n", at) + 2
+    begin = 0 if before < 0 else before + 2
+    return frames[:begin] + frames[end:] if _reports_usage_only(frames[begin:end]) else frames
 
 
 def _reports_usage_only(frame: bytes) -> bool:
