@@ -257,6 +257,15 @@ def machine(args, figures):
             f"{versions()}: median of {args.runs} interleaved runs, other load on the target's core {100 * other:.0f} %.")
 
 
+def saved(paths):
+    """The runs of earlier measurements; those for the most streams take too long for each run."""
+    runs = []
+    for path in paths:
+        with open(path, encoding="utf-8") as f:
+            runs += json.load(f)["runs"]
+    return runs
+
+
 BEGIN, END = "<!-- bench:begin -->\n", "<!-- bench:end -->"
 
 
@@ -286,6 +295,7 @@ def options():
     add("--target", action="append", default=[], help="only this target (repeat)")
     add("--scenario", action="append", default=[], choices=list(bench.SCENARIOS), help="only this scenario (repeat)")
     add("--no-spin", dest="spin", action="store_false", help="let the target's core halt")
+    add("--saved", action="append", default=[], help="figures that --out wrote, in place of measuring (repeat to join)")
     add("--out", help="write every figure as JSON")
     add("--readme", help="replace the measured table of this file")
     add("--bin", default=os.environ.get("BENCH_BIN", os.path.join(bench.HERE, "bin")), help="where the two C programs are built")
@@ -307,7 +317,7 @@ def main():
     if os.path.exists(beside):
         os.environ.setdefault("PENSTOCK", beside)
     around = read_around(args.readme) if args.readme else None  # before minutes are spent on it
-    figures = Figures(measured(args, chosen(args.target)))
+    figures = Figures(saved(args.saved) if args.saved else measured(args, chosen(args.target)))
     musts, goals, rows = promises(figures), verdicts(figures), table(figures)
     print("\n".join([machine(args, figures), "", *rows, "", *musts, *([] if args.quick else goals)]))
     if args.out:
