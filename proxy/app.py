@@ -162,6 +162,7 @@ async def running(options: Options, log: Log) -> AsyncIterator[Penstock]:
         background = [
             group.create_task(service.sweep.run()),
             group.create_task(service.run_drain()),
+            group.create_task(service.run_books()),
             group.create_task(service.upstream.run()),
             group.create_task(Resolver(lambda: reloader.current).run()),
             group.create_task(Prober(lambda: reloader.current, service.upstream).run()),

@@ -98,6 +98,11 @@ class Exchange:
                 self._attempts.relay = None  # it holds them: what counting frees needs no collector
         return self.reply
 
+    def report(self) -> None:
+        """Bring the account up to date."""
+        if self._attempts is not None and self._attempts.relay is not None:
+            self._attempts.relay.report()
+
     def be_last(self) -> None:
         """The proxy leaves: a client that keeps its connections would keep it too."""
         self.reply.close_after()

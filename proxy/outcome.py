@@ -175,6 +175,7 @@ class Account(msgspec.Struct):
     contents: int = 0  # events with visible content
     events_in: int = 0  # of streams, all that the model servers sent
     events_out: int = 0  # and all that the client was sent
+    events_merged: tuple[int, int] = (0, 0)  # how many of both the metrics have
     queue_seconds: float = 0.0  # waiting for room at an endpoint
     connect_seconds: float = 0.0  # waiting for a connection
     sent_at: float | None = None  # when a model server was last asked

@@ -29,6 +29,7 @@ from proxy.reload import Reloader
 from proxy.request_line import request_line
 from proxy.upstream import Upstream
 
+BOOK_SECONDS = 1.0  # between two looks at what long streams have come to
 WRONG_KEYS_PER_SECOND = 100  # that have a line of their own; some 50 kB
 
 
@@ -38,6 +39,9 @@ class Running(Protocol):
     @property
     def account(self) -> Account:
         """Its account."""
+
+    def report(self) -> None:
+        """Bring its account up to date."""
 
     def be_last(self) -> None:
         """Let no other request follow on the same connection."""
@@ -138,6 +142,15 @@ class Service:
         if omitted := self._wrong_keys.kept_back():
             self.log.write("omitted", requests=omitted, reason="unauthenticated")
         return True
+
+    async def run_books(self) -> None:
+        """Merge what streams have come to so far into the metrics, until cancelled."""
+        while True:
+            await asyncio.sleep(BOOK_SECONDS)
+            for running in tuple(self._running):
+                if running.account.first_token is not None:
+                    running.report()
+                    self.metrics.merge(running.account)
 
     def begin_drain(self, reason: str, seconds: float | None = None) -> Drain:
         """The drain that has begun, or begins now; `seconds` None: it takes what it is set to."""

@@ -113,13 +113,19 @@ class Metrics(Collector):
         known = key in self._malformed or len(self._malformed) < MAX_MODELS
         self._malformed[key if known else (OTHER, kind)] += 1
 
+    def merge(self, account: Account) -> None:
+        """Count the events of a stream that came since the last time; it may go on."""
+        before_in, before_out = account.events_merged
+        self._events[0] += account.events_in - before_in
+        self._events[1] += account.events_out - before_out
+        account.events_merged = (account.events_in, account.events_out)
+
     def count(self, account: Account) -> None:
         """Count a request that has ended; called once for each."""
         tally = self._tallies.get(account.model) or self._begun(account.model)
         self._overhead.observe(tally.add(account))
-        if account.events_out:
-            self._events[0] += account.events_in
-            self._events[1] += account.events_out
+        if account.events_in or account.events_out:
+            self.merge(account)
         for name in account.dropped:
             self._dropped[account.dialect, name] += 1
         fault = account.fault

@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import inf
 from time import monotonic
 
 import msgspec
 
-from parsers.dialects.base import ClientDialect, ExactDialect, Identity, refusal_of
-from parsers.dialects.safe_text import CUT
+from parsers.dialects.base import refusal_of
 from parsers.events import Fault, FaultKind
-from proxy.config.rules import KeepAliveRules
-from proxy.config.schema import Limits, Timeouts
 from proxy.errors import client_fault, status_of, upstream_fault
 from proxy.outcome import Account, Clock, Outcome, outcome_of_fault, timeout_fault
-from proxy.providers.base import Route
 from proxy.relay.headers import rate_limits
+from proxy.relay.hiding import without
 from proxy.relay.patience import retry_after
+from proxy.relay.plan import Ending, Plan
 from proxy.reply import Reply
 from proxy.transport import Connection, Inflater, ResponseHead, TransportError
 
@@ -27,33 +25,6 @@ LINGER_SECONDS = 0.2  # how long an upstream may take to end its body after its 
 MAX_ERROR_BYTES = 64 * 1024  # an error page is read this far, to learn what it says
 
 _BAD_HTTP = ("framing", "too_large")
-_HIDDEN = "***"
-_TELLING_CHARS = 4  # of a secret; fewer could be the end of any word
-
-
-class Plan(msgspec.Struct, frozen=True):
-    """How one request is to be answered; settled before anything is sent."""
-
-    client: ClientDialect
-    route: Route
-    identity: Identity
-    exact: ExactDialect | None  # `client`, where the upstream's bytes are its own; None: translated
-    stream: bool
-    include_usage: bool  # the client asked for a usage report
-    timeouts: Timeouts
-    limits: Limits
-    keep_alive: KeepAliveRules
-    headers: bytes = b""  # of the answer, beside those of every answer
-    # Secrets the upstream is sent, and likes to quote in errors: all that are known when asked.
-    hidden: Callable[[], tuple[str, ...]] = tuple
-
-
-class Ending(msgspec.Struct, frozen=True):
-    """How an attempt ended. A fault whose reply has not started is still to be told."""
-
-    outcome: Outcome
-    fault: Fault | None = None
-    unanswered: bool = False  # the connection went away without a byte of an answer
 
 
 class Relay(ABC):
@@ -66,7 +37,16 @@ class Relay(ABC):
     # Without slots a stream would keep a dictionary of 1.5 kB: it has more than thirty attributes.
     __slots__ = (
         *("_braked", "_clock", "_clock_at", "_connection", "_error_body", "_failed", "_head"),
-        *("_inflater", "_on_answer", "_sent_at", "_total_at", "_wake", "account", "ending"),
+        *(
+            "_inflater",
+            "_on_answer",
+            "_sent_at",
+            "_told",
+            "_total_at",
+            "_wake",
+            "account",
+            "ending",
+        ),
         *("due", "error_headers", "malformed", "plan", "reply", "reply_headers"),
     )
 
@@ -83,6 +63,7 @@ class Relay(ABC):
         )
         self.error_headers = b""  # what the upstream said of its limits, beside a refusal
         self.malformed = ""  # in what way the answer was not as it should be
+        self._told = 0  # failures that the client was told in band
         self._connection: Connection | None = None
         self._inflater: Inflater | None = None
         self._head: ResponseHead | None = None
@@ -142,7 +123,7 @@ class Relay(ABC):
         self._drop_connection()
         if self.reply.started and not self.reply.ended:
             self.reply.end(self.plan.client.error_frame(fault, status_of(fault)))
-            self.account.events_out += 1
+            self._told = 1
         self._finish(Ending(outcome_of_fault(fault), fault))
 
     # -- the sweep's side
@@ -211,6 +192,10 @@ class Relay(ABC):
             self.broken(error)
 
     # -- for the subclass
+
+    @abstractmethod
+    def report(self) -> None:
+        """Bring the account up to date; asked once a second, and at the end."""
 
     @abstractmethod
     def accept(self, head: ResponseHead) -> None:
@@ -309,30 +294,6 @@ class Relay(ABC):
     def _signal(self) -> None:
         if self._wake is not None and not self._wake.done():
             self._wake.set_result(None)
-
-
-def without(fault: Fault, hidden: Iterable[str]) -> Fault:
-    """The fault with these secrets taken out of all its words, also where one was cut off."""
-    words = {
-        name: word
-        for name in ("message", "type", "code", "param")
-        if isinstance(word := getattr(fault, name), str)
-    }
-    clean = dict(words)
-    for secret in hidden:
-        clean = {name: _without(word, secret) for name, word in clean.items()}
-    return fault if clean == words else msgspec.structs.replace(fault, **clean)
-
-
-def _without(word: str, secret: str) -> str:
-    word = word.replace(secret, _HIDDEN)
-    if not word.endswith(CUT):
-        return word
-    said = word.removesuffix(CUT)
-    for length in range(min(len(secret), len(said)), _TELLING_CHARS - 1, -1):
-        if said.endswith(secret[:length]):
-            return said[:-length] + _HIDDEN + CUT
-    return word
 
 
 def _undecodable() -> Fault:

@@ -21,9 +21,10 @@ from parsers.errors import FrameTooLarge, ParseError
 from parsers.events import Fault, FaultKind, StreamEvent
 from proxy.errors import upstream_fault
 from proxy.outcome import Account, Clock
-from proxy.relay.base import LINGER_SECONDS, Ending, Plan, Relay
+from proxy.relay.base import LINGER_SECONDS, Relay
 from proxy.relay.cached import CachedDecoder, cached_in
 from proxy.relay.headers import passed_on
+from proxy.relay.plan import Ending, Plan
 from proxy.relay.verdict import Verdict
 from proxy.relay.writers import TranslatingWriter, Writer, writer_for
 from proxy.reply import EVENT_STREAM, Reply
@@ -39,7 +40,16 @@ class StreamRelay(Relay):
     """Decodes each read, writes what it means to the client, one write per read."""
 
     __slots__ = (
-        *("_contents", "_decoder", "_glance", "_held", "_held_bytes", "_hold_until"),
+        *(
+            "_contents",
+            "_decoder",
+            "_glance",
+            "_glanced",
+            "_held",
+            "_read_before",
+            "_held_bytes",
+            "_hold_until",
+        ),
         *("_idle_seconds", "_silence", "_speak_at", "_speaks_early", "_spoke_at", "_verdict"),
         *("_whole", "_writer"),
     )
@@ -56,6 +66,8 @@ class StreamRelay(Relay):
         self._verdict = Verdict(account)
         self._idle_seconds = plan.timeouts.idle_seconds
         self._contents = 0
+        self._glanced = 0  # events that the decoder did not see
+        self._read_before = account.events_in  # by earlier attempts
         self._held: list[bytes] = []
         self._held_bytes = 0
         self._hold_until = inf
@@ -81,6 +93,13 @@ class StreamRelay(Relay):
             self._finish_whole()
         else:
             super().fail(fault)
+
+    def report(self) -> None:
+        """How many events were read and, unless they are held back still, written."""
+        read = self._glanced + self._decoder.frames
+        self.account.events_in = self._read_before + read
+        if self.reply.started:
+            self.account.events_out = self._writer.frames(read) + self._told
 
     def tick(self, now: float) -> None:
         """Also open the stream to the client when its first event is long in coming."""
@@ -121,7 +140,7 @@ class StreamRelay(Relay):
         glance = self._glance if self._contents > GLANCE_AFTER else None
         if glance is not None and (contents := glance.dull(data)):
             self.account.contents += contents
-            self.account.events_in += contents
+            self._glanced += contents
             self.account.last_token = monotonic()
             if not self.reply.write(data):  # the answer has begun, and nothing of this ends it
                 self._brake()
@@ -244,9 +263,7 @@ class StreamRelay(Relay):
     def _finish(self, ending: Ending) -> None:
         """End, once; say what there was to read and how it was."""
         if self.ending is None:
-            account = self.account
-            account.events_in += self._decoder.frames
-            account.events_out += self._writer.frames(account.events_in)
+            self.report()
             if not self.malformed:
                 self.malformed = _defect(ending.fault) or ("mended" if self._decoder.odd else "")
         super()._finish(ending)

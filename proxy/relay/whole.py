@@ -11,9 +11,10 @@ from parsers.errors import ParseError
 from parsers.events import FaultKind, StreamEvent
 from proxy.errors import upstream_fault
 from proxy.outcome import Account, Clock
-from proxy.relay.base import Ending, Plan, Relay
+from proxy.relay.base import Relay
 from proxy.relay.cached import cached_in, with_cached
 from proxy.relay.headers import passed_on, usage_in
+from proxy.relay.plan import Ending, Plan
 from proxy.relay.verdict import Verdict
 from proxy.reply import JSON, Reply
 from proxy.transport import ResponseHead
@@ -31,6 +32,9 @@ class WholeRelay(Relay):
         self._pieces: list[bytes] = []
         self._size = 0
         self._verdict = Verdict(account)
+
+    def report(self) -> None:
+        """An answer in one piece has no events."""
 
     def accept(self, head: ResponseHead) -> None:
         """A good head."""

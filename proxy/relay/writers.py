@@ -9,7 +9,7 @@ from parsers.dialects.base import ExactDialect, StreamDecoder, UpstreamDialect
 from parsers.errors import FrameTooLarge
 from parsers.events import Failed, StreamEvent, Usage
 from parsers.sse import frames
-from proxy.relay.base import Plan
+from proxy.relay.plan import Plan
 
 
 class Writer(Protocol):

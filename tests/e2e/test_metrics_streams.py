@@ -7,7 +7,19 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.frames import ANSWER, DONE, FINISH, ROLE, TOKEN, USAGE, same, stream, turns
+from tests.e2e.frames import (
+    ANSWER,
+    DONE,
+    FINISH,
+    ROLE,
+    TOKEN,
+    USAGE,
+    WHOLE,
+    in_reads,
+    same,
+    stream,
+    turns,
+)
 from tests.e2e.watched import families, value_of
 from tests.harness import MODEL, Proxy, chat, config_for, penstock
 from tests.scripted import LAST_CHUNK, STREAM_HEAD, Conversation, Upstream, chunk, response
@@ -71,6 +83,57 @@ async def test_events_that_a_glance_tells_are_counted_too() -> None:
     assert frames(got) == MANY + 3
     assert value_of(page, "penstock_sse_events_total", direction="in") == MANY + 3
     assert value_of(page, "penstock_sse_events_total", direction="out") == MANY + 3
+
+
+async def test_a_long_stream_is_counted_while_it_runs_and_once() -> None:
+    async with Upstream() as upstream, penstock(config_for(upstream.url)) as proxy:
+        async with asyncio.TaskGroup() as group:
+            asked = group.create_task(proxy.ask(CHAT, chat()))
+            up = await upstream.accept()
+            await up.request()
+            await in_reads(up, [ROLE, *[TOKEN] * MANY])
+            meanwhile = await holding(proxy, f'_events_total{{direction="in"}} {MANY + 1}.0')
+            up.send(chunk(FINISH + DONE) + LAST_CHUNK)
+        await proxy.ended()
+        page = await proxy.metrics()
+
+    assert value_of(meanwhile, "penstock_sse_events_total", direction="out") == MANY + 1
+    assert frames(asked.result()[1]) == MANY + 3
+    assert value_of(page, "penstock_sse_events_total", direction="in") == MANY + 3
+    assert value_of(page, "penstock_sse_events_total", direction="out") == MANY + 3
+
+
+async def test_what_was_read_for_nothing_was_not_written() -> None:
+    async def break_off(up: Conversation) -> None:
+        async for _ in up.requests():
+            up.send(STREAM_HEAD + chunk(ROLE))
+            return
+
+    config = {**NO_CHECKS, "balance": "roundRobin"}
+    async with (
+        Upstream(break_off) as one,
+        Upstream(same(stream(ANSWER))) as other,
+        penstock(config_for([one.url, other.url], penstock=config)) as proxy,
+    ):
+        for _ in range(2):
+            await proxy.ask(CHAT, chat())
+        lines = await proxy.ended(2)
+        page = await proxy.metrics()
+
+    assert sorted(line.attempts for line in lines) == [1, 2]
+    assert value_of(page, "penstock_sse_events_total", direction="in") == 2 * frames(ANSWER) + 1
+    assert value_of(page, "penstock_sse_events_total", direction="out") == 2 * frames(ANSWER)
+
+
+async def test_a_whole_answer_to_one_who_wants_a_stream_is_events_for_him() -> None:
+    whole = response(WHOLE, headers=b"Content-Type: application/json\r\n")
+    async with Upstream(same(whole)) as upstream, penstock(config_for(upstream.url)) as proxy:
+        _, got = await proxy.ask(CHAT, chat())
+        await proxy.ended()
+        page = await proxy.metrics()
+
+    assert value_of(page, "penstock_sse_events_total", direction="in") == 0
+    assert value_of(page, "penstock_sse_events_total", direction="out") == frames(got) > 1
 
 
 async def test_usage_that_is_taken_out_was_read_and_not_written() -> None:
@@ -141,7 +204,7 @@ async def test_streams_are_active_from_their_beginning_to_their_end() -> None:
 
 async def holding(proxy: Proxy, name: str) -> str:
     """The page, once it has this."""
-    for _ in range(2000):
+    for _ in range(5000):
         if name in (page := await proxy.metrics()):
             return page
     pytest.fail(f"{name} is not shown")
