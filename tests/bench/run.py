@@ -24,6 +24,7 @@ PROXIES = {"nginx": "NGINX", "haproxy": "HAPROXY"}
 # Measured only where an environment variable names the program.
 PEERS = {"envoy": "ENVOY", "caddy": "CADDY", "vllm-router": "VLLM_ROUTER", "sglang-router": "SGLANG_ROUTER",
          "smg": "SMG", "portkey": "PORTKEY_SERVER", "litellm": "LITELLM"}
+ROUTERS = ("vllm-router", "sglang-router", "smg", "envoy")
 SCENARIOS = ["unary", "unary_32k", "stream_mid", "stream_short", "stream_low", "idle"]
 REQUEST, EVENT = "cpu_us_per_request", "cpu_us_per_event"
 MIB = 1 << 20
@@ -131,6 +132,16 @@ class Figures:
     def ratio(self, name, path):
         return middle([a / b for a, b in self.pairs(name, path)])
 
+    def between(self, name, path):
+        """Another's figure, as so many times penstock's."""
+        theirs, ours = self.of(name, path), self.of(EXACT, path)
+        return theirs / ours if theirs and ours else None
+
+    def to_leanest(self, path):
+        """Penstock's figure, as so many times the least of the routers'."""
+        found = [ratio for name in ROUTERS if (ratio := self.between(name, path))]
+        return 1 / min(found) if found else None
+
     def over(self, name, path):
         return middle([a - b for a, b in self.pairs(name, path)])
 
@@ -177,8 +188,18 @@ GOALS = [
     ("B", "memory per silent stream", "KiB", "at most", 20, lambda f: f.of(EXACT, "idle.kib_per_idle_stream")),
     ("B", "start to the first 200", "s", "at most", 1.0, lambda f: f.of(EXACT, "start.start_seconds")),
     ("B", "memory at rest (PSS)", "MiB", "at most", 60, lambda f: scaled(f.of(EXACT, "start.pss"), MIB)),
-    ("B", "streams at 30 tokens/s (vllm-router: 1,800)", "", "at least", 1800, lambda f: f.of(EXACT, "max_streams.max_streams")),
+    ("B", "unary: to the leanest of the routers", "x", "at most", 1.0, lambda f: f.to_leanest(f"unary.{REQUEST}")),
+    ("B", "stream_short: to the leanest of the routers", "x", "at most", 1.0, lambda f: f.to_leanest(f"stream_short.{REQUEST}")),
+    ("B", "stream_mid: to the leanest of the routers", "x", "at most", 1.1, lambda f: f.to_leanest(f"stream_mid.{EVENT}")),
+    *[("B", f"{path.partition('.')[0]}: LiteLLM's to penstock's", "x", "at least", 50, lambda f, path=path: f.between("litellm", path))
+      for path in (f"unary.{REQUEST}", f"unary_32k.{REQUEST}", f"stream_short.{REQUEST}", f"stream_mid.{EVENT}")],
+    ("B", "streams at 30 tokens/s", "", "at least", 1800, lambda f: f.of(EXACT, "max_streams.max_streams")),
+    ("B", "streams at 30 tokens/s: to vllm-router's", "x", "at least", 1.0, lambda f: inverse(f.between("vllm-router", "max_streams.max_streams"))),
 ]
+
+
+def inverse(value):
+    return None if not value else 1 / value
 
 
 def scaled(value, unit):
