@@ -5,15 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-import msgspec
-
 from parsers.chat import ChatRequest, Operation, Request
-from parsers.dialects import faults
 from parsers.dialects.anthropic import encoder, envelope, errors, folding, reader, request_reader
 from parsers.dialects.anthropic.request_writer import request_members
-from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Identity, Members, RequestHead
-from parsers.dialects.framing import AnswerDecoder
-from parsers.dialects.mending import mended
+from parsers.dialects.base import Amend, Identity, Members, RequestHead
+from parsers.dialects.named import NamedSurface
 from parsers.events import Fault, StreamEvent
 
 SPOKEN = frozenset(
@@ -33,33 +29,25 @@ _WORDS = MappingProxyType(
 )
 
 
-class AnthropicMessages:
+class AnthropicMessages(NamedSurface):
     """Anthropic's Messages, as Anthropic's own servers and clients speak it."""
 
     name = "anthropic-messages"
     operation = Operation.CHAT
     spoken = SPOKEN
     keepalive = b'event: ping\ndata: {"type": "ping"}\n\n'
-    error_content_type = "application/json"
     remembers = False
     words: Mapping[str, str] = _WORDS
 
     # For servers
 
-    def amend(self, members: Members) -> None:
-        """Nothing: the server reads its dialect as it is."""
+    def members_of(self, request: Request, model: str) -> Members:
+        """The members of a request body. Raises Untranslatable."""
+        return request_members(request, model)
 
-    def encode_request(self, request: Request, model: str) -> bytes:
-        """The request body. Raises Untranslatable."""
-        members = request_members(request, model)
-        self.amend(members)
-        return msgspec.json.encode(members)
-
-    def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> AnswerDecoder:
-        """A decoder for one streamed answer."""
-        return AnswerDecoder(
-            reader.AnthropicReader(), reader.decode_body, max_event_bytes, named=True
-        )
+    def new_reader(self) -> reader.AnthropicReader:
+        """A reader for the events of one streamed answer."""
+        return reader.AnthropicReader()
 
     def decode_body(self, body: bytes) -> list[StreamEvent]:
         """A whole, not streamed answer as the same events, terminal event included."""
@@ -68,10 +56,6 @@ class AnthropicMessages:
     def judge_body(self, body: bytes) -> list[StreamEvent]:
         """How a whole answer ended, without what was said in it."""
         return reader.judge_body(body)
-
-    def decode_error(self, status: int, body: bytes) -> Fault:
-        """What a failed call was about, from whatever body came with it."""
-        return faults.from_response(status, body)
 
     # For clients
 
@@ -85,14 +69,6 @@ class AnthropicMessages:
         """The same request under the upstream's model name; usage is always told."""
         del usage
         return envelope.forward(body, model, amend=amend, members=members)
-
-    def without_usage(self, frames: bytes) -> bytes:
-        """The frames as they are: none reports usage only, and the clients count on it."""
-        return frames
-
-    def mended(self, frames: bytes) -> bytes:
-        """Whole frames as read, with the names by which the SDK goes."""
-        return mended(frames, named=True)
 
     def decode_request(self, body: bytes) -> ChatRequest:
         """The whole request. Raises BadPayload, with a text for the client, on bad input."""

@@ -21,12 +21,12 @@ from parsers.chat import (
 )
 from parsers.dialects.base import Untranslatable
 from parsers.dialects.objects import object_of
+from parsers.dialects.turns import SYSTEM, in_turn
 
 TARGET = "anthropic-messages"
 
 _Object: TypeAlias = dict[str, object]
 
-_SYSTEM = ("system", "developer")
 _NOT_IN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _PICTURE = re.compile(r"data:(?P<type>[^;,]+)(?:;[^;,]+)*;base64,", re.IGNORECASE)
 
@@ -37,10 +37,7 @@ def system_of(messages: Iterable[Message]) -> str | list[_Object] | None:
     Raises Untranslatable for a picture among them.
     """
     blocks = [
-        block
-        for message in messages
-        if message.role in _SYSTEM
-        for block in _system_blocks(message)
+        block for message in messages if message.role in SYSTEM for block in _system_blocks(message)
     ]
     if len(blocks) == 1:
         return str(blocks[0]["text"])
@@ -49,18 +46,7 @@ def system_of(messages: Iterable[Message]) -> str | list[_Object] | None:
 
 def turns_of(messages: Iterable[Message]) -> list[_Object]:
     """Everything else, neighbours of one role in one turn. Raises Untranslatable."""
-    turns: list[tuple[str, list[_Object]]] = []
-    for message in messages:
-        if message.role in _SYSTEM:
-            continue
-        role = "assistant" if message.role == "assistant" else "user"
-        blocks = list(_blocks(message))
-        if blocks and turns and turns[-1][0] == role:
-            turns[-1][1].extend(blocks)
-        elif blocks:
-            turns.append((role, blocks))
-    if turns and turns[-1][0] == "assistant":
-        _strip_end(turns[-1][1])
+    turns = in_turn(messages, _blocks, _strip_end)
     return [{"role": role, "content": _content(blocks)} for role, blocks in turns]
 
 

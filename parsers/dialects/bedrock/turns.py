@@ -23,13 +23,12 @@ from parsers.chat import (
 )
 from parsers.dialects.base import Untranslatable
 from parsers.dialects.objects import object_of
+from parsers.dialects.turns import SYSTEM, Block, in_turn
 
-Block: TypeAlias = dict[str, object]
 Turn: TypeAlias = dict[str, object]
 
 TARGET = "bedrock-converse"
 
-_SYSTEM = ("system", "developer")
 # AWS allows dots and colons as well, but not every model behind it does.
 _TOOL_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _PICTURE = re.compile(r"data:image/(png|jpe?g|gif|webp);base64,", re.IGNORECASE)
@@ -42,7 +41,7 @@ def system_of(messages: Iterable[Message]) -> list[Block]:
     """
     texts = []
     for message in messages:
-        if message.role in _SYSTEM:
+        if message.role in SYSTEM:
             if any(isinstance(part, ImagePart) for part in message.parts):
                 raise Untranslatable("messages[].content[].image_url", TARGET)
             texts.append(message.text)
@@ -52,18 +51,7 @@ def system_of(messages: Iterable[Message]) -> list[Block]:
 
 def turns_of(messages: Iterable[Message]) -> list[Turn]:
     """Everything else, neighbours of one role in one turn. Raises Untranslatable."""
-    turns: list[tuple[str, list[Block]]] = []
-    for message in messages:
-        if message.role in _SYSTEM:
-            continue
-        role = "assistant" if message.role == "assistant" else "user"
-        blocks = list(_blocks(message))
-        if blocks and turns and turns[-1][0] == role:
-            turns[-1][1].extend(blocks)
-        elif blocks:
-            turns.append((role, blocks))
-    if turns and turns[-1][0] == "assistant":
-        _strip_end(turns[-1][1])
+    turns = in_turn(messages, _blocks, _strip_end)
     return [{"role": role, "content": _results_first(blocks)} for role, blocks in turns]
 
 

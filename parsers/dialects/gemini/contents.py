@@ -16,12 +16,12 @@ from msgspec.structs import replace
 from parsers.chat import ImagePart, Message, Part, TextPart, ToolUse
 from parsers.dialects.base import Untranslatable
 from parsers.dialects.objects import object_of, object_with
+from parsers.dialects.turns import SYSTEM
 
 _TARGET = "gemini"
 # For calls whose signature was lost, or that another model made.
 _NO_SIGNATURE = "skip_thought_signature_validator"
 
-_SYSTEM = ("system", "developer")
 # Vertex wants to be told what is at a URL.
 _PICTURES = {
     "png": "image/png",
@@ -88,7 +88,7 @@ class _Made(msgspec.Struct, frozen=True):
 
 def system_of(messages: Sequence[Message]) -> Content | None:
     """What the system says, wherever it stands, in one text; None if it says nothing."""
-    texts = [message.text for message in messages if message.role in _SYSTEM]
+    texts = [message.text for message in messages if message.role in SYSTEM]
     text = "\n\n".join(filter(None, texts))
     return Content([_Part(text=text)]) if text else None
 
@@ -101,7 +101,7 @@ def contents_of(messages: Sequence[Message], *, needs_signature: bool) -> list[C
     history = _History(needs_signature=needs_signature)
     turns: list[tuple[str, list[_Placed]]] = []
     for at, message in enumerate(messages):
-        if message.role in _SYSTEM:
+        if message.role in SYSTEM:
             continue
         placed = history.parts_of(message, f"messages[{at}]")
         role = "model" if message.role == "assistant" else "user"

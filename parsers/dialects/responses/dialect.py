@@ -8,10 +8,8 @@ from types import MappingProxyType
 import msgspec
 
 from parsers.chat import ChatRequest, Operation, Request
-from parsers.dialects import faults
-from parsers.dialects.base import MAX_EVENT_BYTES, Amend, Identity, Members, RequestHead
-from parsers.dialects.framing import AnswerDecoder
-from parsers.dialects.mending import mended
+from parsers.dialects.base import Amend, Identity, Members, RequestHead
+from parsers.dialects.named import NamedSurface
 from parsers.dialects.openai import envelope
 from parsers.dialects.openai import errors as openai_errors
 from parsers.dialects.responses import decoder, encoder, errors, request_reader
@@ -22,7 +20,7 @@ from parsers.events import Failed, Fault, StreamEvent
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 
 
-class Responses:
+class Responses(NamedSurface):
     """OpenAI Responses, without a request at hand."""
 
     name = "openai-responses"
@@ -44,25 +42,17 @@ class Responses:
     )
     # The SDKs skip comments, if no `id:` line came before (upstreams.md 0).
     keepalive = b": keep-alive\n\n"
-    error_content_type = "application/json"
     remembers = True  # reasoning and calls by their ids, and `previous_response_id`
 
     # For servers
 
-    def amend(self, members: Members) -> None:
-        """Nothing: the server reads its dialect as it is."""
+    def members_of(self, request: Request, model: str) -> Members:
+        """The members of a request body. Raises Untranslatable for raw text."""
+        return request_members(request, model)
 
-    def encode_request(self, request: Request, model: str) -> bytes:
-        """The request body, amended. Raises Untranslatable for raw text."""
-        members = request_members(request, model)
-        self.amend(members)
-        return msgspec.json.encode(members)
-
-    def stream_decoder(self, max_event_bytes: int = MAX_EVENT_BYTES) -> AnswerDecoder:
-        """A decoder for one streamed answer."""
-        return AnswerDecoder(
-            decoder.ResponsesReader(), decoder.decode_body, max_event_bytes, named=True
-        )
+    def new_reader(self) -> decoder.ResponsesReader:
+        """A reader for the events of one streamed answer."""
+        return decoder.ResponsesReader()
 
     def decode_body(self, body: bytes) -> list[StreamEvent]:
         """A whole, not streamed answer as the same events, terminal event included."""
@@ -71,10 +61,6 @@ class Responses:
     def judge_body(self, body: bytes) -> list[StreamEvent]:
         """How a whole answer ended, without what was said in it."""
         return decoder.judge_body(body)
-
-    def decode_error(self, status: int, body: bytes) -> Fault:
-        """What a failed call was about, from whatever body came with it."""
-        return faults.from_response(status, body)
 
     # For clients
 
@@ -95,14 +81,6 @@ class Responses:
         """The same request under the upstream's model name. Usage need not be asked for."""
         del usage
         return envelope.forward(body, model, usage=False, amend=amend, members=members)
-
-    def without_usage(self, frames: bytes) -> bytes:
-        """The frames as they are: the counts stand in the last one, beside the answer."""
-        return frames
-
-    def mended(self, frames: bytes) -> bytes:
-        """Whole frames as read, with the names of their events."""
-        return mended(frames, named=True)
 
     def stream_encoder(
         self, identity: Identity, *, include_usage: bool
