@@ -7,7 +7,7 @@ import hmac
 import re
 from collections.abc import Mapping
 
-from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
+from aiohttp import HttpVersion, HttpVersion10, HttpVersion11, hdrs, web
 
 from parsers.events import Fault, FaultKind
 from proxy.errors import RequestFailed, client_fault
@@ -35,29 +35,28 @@ def malformed(request: web.BaseRequest) -> Fault | None:
 
     These are the gaps of the bare server: ambiguous framing, foreign targets, odd versions.
     """
-    headers = request.headers
-    if request.version not in (HttpVersion11, HttpVersion10):
+    headers, version, path = request.headers, request.version, request.raw_path
+    if version not in (HttpVersion11, HttpVersion10):
         return _bad("this server speaks HTTP/1.1 and HTTP/1.0", 505)
     if request.method in (hdrs.METH_CONNECT, hdrs.METH_TRACE):
         return _bad("this is not a forward proxy", 405)
-    if not request.raw_path.startswith("/") or "#" in request.raw_path:
+    if path[:1] != "/" or "#" in path:
         return _bad("the request target must be a path")
-    if not _HOST.fullmatch(headers.get(hdrs.HOST, "")) and request.version == HttpVersion11:
+    if not _HOST.fullmatch(headers.get(hdrs.HOST, "")) and version == HttpVersion11:
         return _bad("the Host header is missing or malformed")
-    if len(request.raw_headers) > 7 and _header_bytes(request) > MAX_HEADER_BYTES:
+    if len(headers) > 7 and _header_bytes(request) > MAX_HEADER_BYTES:
         return _bad("the headers are too large", 431)
-    return _ambiguous_framing(request)
+    return _ambiguous_framing(headers, version)
 
 
 def _header_bytes(request: web.BaseRequest) -> int:
     return sum([len(name) + len(value) for name, value in request.raw_headers])
 
 
-def _ambiguous_framing(request: web.BaseRequest) -> Fault | None:
-    headers = request.headers
+def _ambiguous_framing(headers: Mapping[str, str], version: HttpVersion) -> Fault | None:
     encoding = headers.get(hdrs.TRANSFER_ENCODING)
     if encoding is not None:
-        if request.version != HttpVersion11:
+        if version != HttpVersion11:
             return _bad("Transfer-Encoding needs HTTP/1.1")
         if encoding.strip().lower() != "chunked" or hdrs.CONTENT_LENGTH in headers:
             return _bad("the request's framing is ambiguous")
