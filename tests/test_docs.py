@@ -71,11 +71,16 @@ CAPTURE = written(
 # Commands
 
 
+def needs(*programs: str) -> None:
+    """Skip where one of these is missing."""
+    missing = [program for program in programs if shutil.which(program) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} not installed")
+
+
 @pytest.mark.parametrize("page", SPOKEN, ids=str)
 async def test_the_commands_of_a_page_do_what_it_says(page: Page, tmp_path: Path) -> None:
-    needed = [program for program in ("curl", "make", "openssl") if shutil.which(program) is None]
-    if needed:
-        pytest.skip(f"{', '.join(needed)} not installed")
+    needs("curl", "make", "openssl")
     async with demo_server() as demo:
         shell = Shell(tmp_path, demo.url)
         for neighbour in page.path.parent.glob("*.jsonc"):
@@ -96,6 +101,7 @@ async def test_the_commands_of_a_page_do_what_it_says(page: Page, tmp_path: Path
 
 
 async def test_the_commands_in_sentences_run(tmp_path: Path) -> None:
+    needs("curl")
     commands = {
         re.sub("|".join(PLACES), lambda found: PLACES[found[0]], word)
         for page in GUIDES
