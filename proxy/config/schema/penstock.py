@@ -111,7 +111,7 @@ class Limits(Block, frozen=True, omit_defaults=False):
 
 
 class Listen(Block, frozen=True, omit_defaults=False):
-    """Where penstock is reached. A change needs a restart."""
+    """Where penstock is reached. A change of an address or a port needs a restart."""
 
     host: Annotated[
         str,
