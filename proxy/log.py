@@ -94,7 +94,11 @@ class Log:
 def _encoded(time: datetime, event: str, render: Callable[[], _Fields]) -> bytes:
     fields = render()
     if not isinstance(fields, msgspec.Struct):
-        fields = {name: _cut(value) for name, value in fields.items() if value is not None}
+        fields = {
+            name: cut(value) if type(value) is str else value
+            for name, value in fields.items()
+            if value is not None
+        }
     try:
         # The event's name is a word of ours; and the struct's first brace gives way to both.
         head = b'{"time":%b,"event":"%b"' % (_ENCODER.encode(time), event.encode())
@@ -105,9 +109,9 @@ def _encoded(time: datetime, event: str, render: Callable[[], _Fields]) -> bytes
     return head + (b"}\n" if rest == b"{}" else b",%b\n" % rest[1:])
 
 
-def _cut(value: object) -> object:
-    is_long = type(value) is str and len(value) > MAX_FIELD_CHARS
-    return f"{str(value)[:MAX_FIELD_CHARS]}…" if is_long else value
+def cut(text: str) -> str:
+    """The beginning of a text that is too long for a line, else all of it."""
+    return text if len(text) <= MAX_FIELD_CHARS else f"{text[:MAX_FIELD_CHARS]}…"
 
 
 def _quotes_no_request(record: logging.LogRecord) -> bool:

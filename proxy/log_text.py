@@ -14,7 +14,7 @@ def as_text(line: bytes) -> bytes:
     fields: dict[str, Any] = msgspec.json.decode(line)
     time = datetime.fromisoformat(fields.pop("time")).astimezone()
     event, trace = fields.pop("event"), fields.pop("traceback", "")
-    words = _request(fields) if event == "request" else _pairs(fields)
+    words = _request(fields) if "outcome" in fields else _pairs(fields)
     text = " ".join([f"{time:%H:%M:%S}", f"{event:<8}", *words])
     return "\n".join([text, *map(_plain, trace.splitlines()), ""]).encode()
 

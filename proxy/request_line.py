@@ -8,9 +8,8 @@ from __future__ import annotations
 import msgspec
 
 from parsers.events import Fault, FaultKind
+from proxy.log import cut
 from proxy.outcome import Account, Outcome
-
-MAX_MESSAGE_CHARS = 2000
 
 
 class Spent(msgspec.Struct, omit_defaults=True, gc=False):
@@ -114,7 +113,4 @@ def _micros(seconds: float) -> float:
 
 
 def _fault_line(fault: Fault) -> FaultLine:
-    message = fault.message
-    if len(message) > MAX_MESSAGE_CHARS:
-        message = f"{message[:MAX_MESSAGE_CHARS]}…"
-    return FaultLine(fault.kind, fault.origin, message, fault.code)
+    return FaultLine(fault.kind, fault.origin, cut(fault.message), fault.code)

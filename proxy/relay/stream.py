@@ -40,18 +40,9 @@ class StreamRelay(Relay):
     """Decodes each read, writes what it means to the client, one write per read."""
 
     __slots__ = (
-        *(
-            "_contents",
-            "_decoder",
-            "_glance",
-            "_glanced",
-            "_held",
-            "_read_before",
-            "_held_bytes",
-            "_hold_until",
-        ),
-        *("_idle_seconds", "_silence", "_speak_at", "_speaks_early", "_spoke_at", "_verdict"),
-        *("_whole", "_writer"),
+        *("_contents", "_decoder", "_glance", "_glanced", "_held", "_held_bytes", "_hold_until"),
+        *("_idle_seconds", "_read_before", "_silence", "_speak_at", "_speaks_early"),
+        *("_spoke_at", "_verdict", "_whole", "_writer"),
     )
 
     def __init__(

@@ -68,3 +68,19 @@ def test_on_a_terminal_a_request_is_told_by_its_ending_first() -> None:
         "request  truncated 502   1.500 s  lab/m at gpu-0:80 for ci attempts 2"
         " 'upstream truncated: broke off\\r\\n' [r1]\n"
     )
+
+
+def test_on_a_terminal_a_request_that_cannot_be_told_costs_no_other_line() -> None:
+    shown = Terminal()
+    log = Log(shown)
+    account = Account(request_id="r1", started=1.0)
+    fault = Fault(FaultKind.UPSTREAM, "upstream", "half a character: \udcff")
+    account.settle(Outcome.UPSTREAM_ERROR, fault, now=2.0)
+
+    log.write_later("request", lambda: request_line(account))
+    log.write("listening")
+    log.flush()
+
+    first, second = shown.getvalue().decode().splitlines()
+    assert first[9:].startswith("request  unencodable=")
+    assert second[9:].startswith("listening")
