@@ -26,7 +26,7 @@ from proxy.config.schema import Listen
 from proxy.config.watch import Content, read
 from proxy.endpoints import LiveState
 from proxy.engines import Engines
-from proxy.log import Log, LogHandler
+from proxy.log import Log, LogHandler, standard_output
 from proxy.metrics import Metrics
 from proxy.prober import Prober
 from proxy.registry import Registry, build
@@ -62,7 +62,7 @@ def serve(options: Options) -> int:
     """Serve until SIGTERM or SIGINT; the exit status."""
     _raise_file_limit()
     _spare_the_collector()
-    log = Log(sys.stdout.buffer)
+    log = Log(standard_output())
     log.start()
     logging.basicConfig(level=logging.WARNING, handlers=[LogHandler(log)], force=True)
     try:

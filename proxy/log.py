@@ -8,12 +8,13 @@ since a wake-up per line would cost more than the line.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import BinaryIO, TypeAlias
+from typing import BinaryIO, TypeAlias, cast
 
 import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
@@ -77,6 +78,15 @@ class Log:
             self.flush()
         self.flush()
 
+    def _write_all(self, data: bytes) -> None:
+        """Write all of it: what has no buffer may take a part. Raises OSError."""
+        rest = memoryview(data)
+        while rest:
+            count = self._target.write(rest)
+            if not count:
+                raise BlockingIOError("the log takes no more")
+            rest = rest[count:]
+
     def flush(self) -> None:
         """Write what is queued; the thread does it, or the caller where it was not started."""
         lines = [_encoded(*self._pending.popleft()) for _ in range(len(self._pending))]
@@ -85,10 +95,19 @@ class Log:
         if self._is_read:
             lines = [as_text(line) for line in lines]
         try:
-            self._target.write(b"".join(lines))
+            self._write_all(b"".join(lines))
             self._target.flush()
         except (OSError, ValueError):  # full, broken or closed: serving goes on
             self.dropped += len(lines)
+
+
+def standard_output() -> BinaryIO:
+    """Standard output without a buffer.
+
+    At its end Python takes the buffer's lock, which the thread may hold for ever: whoever reads
+    slowly must not stop the leaving.
+    """
+    return cast(BinaryIO, open(sys.stdout.fileno(), "wb", buffering=0, closefd=False))
 
 
 def _encoded(time: datetime, event: str, render: Callable[[], _Fields]) -> bytes:

@@ -270,7 +270,10 @@ class Upstream:
     ) -> None:
         await self.stop()
         for writer in self._writers:
-            writer.transport.abort()
+            with contextlib.suppress(
+                AttributeError
+            ):  # Python 3.11.2: of TLS that is closed already
+                writer.transport.abort()
         for script in self._playing:
             script.cancel()
         await asyncio.sleep(0)  # let the sockets close

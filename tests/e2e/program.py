@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -70,7 +71,11 @@ class Program:
 async def started(*arguments: str | Path, stdout: int = PIPE) -> Process:
     """The program, running with these arguments."""
     command = (sys.executable, "-m", "proxy", *map(str, arguments))
-    return await asyncio.create_subprocess_exec(*command, stdout=stdout, stderr=PIPE)
+    # As people run it: without a buffer some of what can go wrong does not.
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}  # noqa: TID251
+    return await asyncio.create_subprocess_exec(
+        *command, stdout=stdout, stderr=PIPE, env=environment
+    )
 
 
 async def run(*arguments: str | Path) -> Finished:
